@@ -1,0 +1,189 @@
+"""What goes into the supervisor (events) and what comes out of it (actions): plain frozen data.
+
+Times are seconds of the monotonic clock. A worker is named by its number, which is never used twice.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+class Reason(enum.Enum):
+    """Why a worker is spawned; also the label of the spawn counter."""
+
+    START = "start"
+    CRASH = "crash"
+    HANG = "hang"
+    RELOAD = "reload"
+    MAX_REQUESTS = "max_requests"
+    MAX_RSS = "max_rss"
+    LIFETIME = "lifetime"
+    SCALE = "scale"
+
+
+Level = Literal["info", "warning", "error"]
+
+
+class Blame(enum.Enum):
+    """Who must act on a worker that never became ready; the value is the launcher's exit code."""
+
+    OPERATOR = 2
+    APPLICATION = 3
+
+
+# ── events ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The reservation stands: start the workers. The first event, given once."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """The worker's listeners accept."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeaving:
+    """The worker drains of its own accord, because somebody sent it SIGTERM."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """The worker's process is gone. `how` says it in words, `blame` who must act if it never was ready."""
+
+    worker: int
+    how: str
+    blame: Blame = Blame.APPLICATION
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """The worker reached a limit and should be recycled."""
+
+    worker: int
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time went on. `pulses` maps worker to its heartbeat word, as the scoreboard has it now.
+
+    `late` is how many seconds later than asked the launcher itself was woken: after a SIGSTOP of the
+    whole group, or a paused machine, silence proves nothing about the workers.
+    """
+
+    pulses: Mapping[int, int]
+    late: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Stop gracefully; a second one stops at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuitRequested:
+    """Stop at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRequested:
+    """Replace every worker, slot by slot. During a reload: once more after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRequested:
+    """Serve `by` slots more (or fewer, negative)."""
+
+    by: int
+
+
+Event = (
+    Begin
+    | WorkerReady
+    | WorkerLeaving
+    | WorkerExited
+    | LimitReached
+    | Tick
+    | StopRequested
+    | QuitRequested
+    | ReloadRequested
+    | ScaleRequested
+)
+
+# ── actions ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start a worker process for a slot; `desk` is the scoreboard row of the slot that it may write."""
+
+    worker: int
+    slot: int
+    desk: int
+    generation: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Tell the worker to take no new connections, to finish within `timeout` seconds, and to exit."""
+
+    worker: int
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """SIGTERM to a worker that serves nobody yet."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """SIGABRT: the worker dumps the stacks of all its threads and dies."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Close the launcher's duplicates of the slot's listeners: nobody will serve this slot again."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A line for the log."""
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """All workers are gone: end the launcher with this exit code. The last action."""
+
+    code: int
+
+
+Action = Spawn | Drain | Terminate | Abort | Kill | Release | Report | Exit

@@ -1,0 +1,102 @@
+"""The supervisor's plain data, and the questions it asks of it. No I/O, no transitions of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reuseport.launcher.events import Reason
+from reuseport.launcher.phases import SERVING, Phase
+
+DESKS = 2
+"""Workers a slot can hold at once: the one that serves and its successor or predecessor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decided. Seconds; 0 means never for the timeouts and the lifetime."""
+
+    workers: int
+    capacity: int
+    starts_at_once: int = 4
+    graceful_timeout: float = 30.0
+    shutdown_delay: float = 0.0
+    worker_timeout: float = 30.0
+    startup_timeout: float = 60.0
+    lifetime: float = 0.0
+    lifetime_jitter: float = 0.0
+
+    # From here on nobody has needed a flag yet.
+    kill_grace: float = 5.0  # after a drain or an abort: time to run lifespan shutdown or to dump stacks
+    stall_after: float = 1.0  # ten missed heartbeats
+    backoff_first: float = 0.5  # before the second restart in a row; the first one is immediate
+    backoff_most: float = 30.0
+    stable_after: float = 10.0  # a worker that was ready this long did not crash "again"
+
+
+@dataclass(slots=True)
+class Worker:
+    """One process, from its spawn to its exit."""
+
+    number: int
+    slot: int
+    desk: int
+    generation: int
+    reason: Reason
+    spawned_at: float
+    phase: Phase = Phase.STARTING
+    deadline: float | None = None
+    """When patience with a starting, draining or dying worker ends; None once SIGKILL was sent."""
+    ready_at: float | None = None
+    retire_at: float | None = None
+    pulse: int = 0
+    heard_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Slot:
+    """The numbered place; it outlives its workers."""
+
+    number: int
+    generation: int
+    """Of the worker that was last ready here: what a restart is labelled with."""
+    workers: list[Worker] = field(default_factory=list)
+    losses: int = 0
+    """Workers lost in a row without one that was stable in between."""
+    retry_at: float = 0.0
+    reason: Reason = Reason.START
+    """Why the next worker is spawned, if one is missing."""
+
+    def serving(self) -> Worker | None:
+        """The worker that holds the slot."""
+        return next((worker for worker in self.workers if worker.phase in SERVING), None)
+
+    def starting(self) -> Worker | None:
+        """The worker that is on its way to readiness."""
+        return next((worker for worker in self.workers if worker.phase is Phase.STARTING), None)
+
+    def missing(self) -> bool:
+        """Nobody serves this slot and nobody is on the way to."""
+        return self.serving() is None and self.starting() is None
+
+    def full(self) -> bool:
+        """No desk is free."""
+        return len(self.workers) >= DESKS
+
+    def free_desk(self) -> int:
+        """A scoreboard row of this slot that no living worker writes."""
+        taken = {worker.desk for worker in self.workers}
+        return next(desk for desk in range(DESKS) if desk not in taken)
+
+
+@dataclass(slots=True)
+class Swap:
+    """A planned replacement, start before stop: the slot's worker goes only when its successor is ready."""
+
+    slot: int
+    reason: Reason
+    not_before: float
+    successor: int | None = None
+
+    def startable(self, slot: Slot, now: float) -> bool:
+        """The slot has room, nobody else is on the way into it, and the back-off is over."""
+        return now >= self.not_before and slot.starting() is None and not slot.full()

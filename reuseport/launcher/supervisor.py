@@ -1,0 +1,433 @@
+"""The supervisor: every decision about workers, and all state they depend on, live in this file. No I/O here.
+
+`handle(event, now)` takes an event and the time and returns the actions that follow; `next_deadline()`
+says until when nothing happens by itself. After each event `_advance` asks, in this order: whose patience
+is over, who is to leave, who is missing, who is to be replaced. So a rollout is state, not a call stack,
+and a stop in the middle of one is acted on at once.
+
+Promises, checked by the property test: at most two workers in a slot; nobody drains without a ready
+successor, unless stopping or scaling down; every worker serves or has a deadline or was sent SIGKILL;
+nothing starts while stopping; from any state a stop ends in `Exit`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from reuseport.launcher import events as ev
+from reuseport.launcher.events import Action, Blame, Event, Reason
+from reuseport.launcher.phases import SERVING, Cue, Phase, after
+from reuseport.launcher.slots import Policy, Slot, Swap, Worker
+
+
+class Supervisor:
+    """Keeps `policy.workers` slots served. Pure: time and randomness are handed in."""
+
+    def __init__(self, policy: Policy, rng: random.Random) -> None:
+        self.policy = policy
+        self.target = policy.workers
+        self.slots: dict[int, Slot] = {}
+        self.workers: dict[int, Worker] = {}
+        self.generation = 1
+        self._rng = rng
+        self._last_number = 0
+        self._last_generation = 1
+        self._begun = False
+        self._ever_ready = False
+        self._announced = False
+        self._first_blame: Blame | None = None
+        self._swaps: list[Swap] = []
+        self._reloading: int | None = None
+        self._reload_again = False
+        self._stopping: int | None = None
+        """The exit code, once the end is decided."""
+        self._drain_at: float | None = None
+        self._exited = False
+        self._now = 0.0
+        self._actions: list[Action] = []
+
+    # ── the two calls ─────────────────────────────────────────────────────────────────────────────────
+
+    def handle(self, event: Event, now: float) -> list[Action]:  # noqa: C901 - one branch an event is the point
+        """Take in one event; return what is to be done now, in this order."""
+        match event:
+            case ev.Begin():
+                self._begun = True
+            case ev.WorkerReady(number):
+                self._on_ready(self.workers[number], now)
+            case ev.WorkerLeaving(number):
+                self._on_leaving(self.workers[number], now)
+            case ev.WorkerExited(number, how, blame):
+                self._on_exited(self.workers[number], how, blame, now)
+            case ev.LimitReached(number, reason, detail):
+                self._on_limit(self.workers[number], reason, detail, now)
+            case ev.Tick(pulses, late):
+                self._be_patient(late)
+                for number, pulse in pulses.items():
+                    self._on_pulse(self.workers[number], pulse, late, now)
+            case ev.StopRequested() if self._stopping is not None:
+                self._quit(now)
+            case ev.StopRequested():
+                self._stop(0, self.policy.shutdown_delay, now)
+            case ev.QuitRequested():
+                self._quit(now)
+            case ev.ReloadRequested():
+                self._on_reload(now)
+            case ev.ScaleRequested(by):
+                self._on_scale(by)
+        self._now = now
+        self._advance(now)
+        actions, self._actions = self._actions, []
+        return actions
+
+    def next_deadline(self) -> float | None:
+        """When a Tick is due although nothing happened; None when nothing waits for time.
+
+        What was due by the last event and is still listed waits for something else: a free desk, another
+        worker's start. An event will tell, so it is no deadline.
+        """
+        return min((due for due in self._deadlines() if due > self._now), default=None)
+
+    def _deadlines(self) -> Iterator[float]:
+        for worker in self.workers.values():
+            if worker.deadline is not None:
+                yield worker.deadline
+            if worker.retire_at is not None and self._stopping is None:
+                yield worker.retire_at
+        if self._drain_at is not None:
+            yield self._drain_at
+        if self._stopping is None and self._ever_ready:
+            for slot in self.slots.values():
+                if slot.missing() and not slot.full():
+                    yield slot.retry_at
+            for swap in self._swaps:
+                if swap.successor is None:
+                    yield swap.not_before
+
+    # ── what happened ─────────────────────────────────────────────────────────────────────────────────
+
+    def _on_ready(self, worker: Worker, now: float) -> None:
+        worker.phase = after(worker.phase, Cue.LISTENING)
+        if worker.phase is not Phase.READY:
+            return
+        slot = self.slots[worker.slot]
+        predecessors = [other for other in slot.workers if other is not worker and other.phase in SERVING]
+        worker.deadline = None
+        worker.ready_at = worker.heard_at = now
+        if self.policy.lifetime:
+            jitter = self._rng.uniform(0, self.policy.lifetime_jitter)
+            worker.retire_at = now + self.policy.lifetime + jitter
+        slot.generation = worker.generation
+        self._ever_ready = True
+        self._report(
+            "info",
+            f"slot {slot.number} is ready (generation {worker.generation}, "
+            f"after {now - worker.spawned_at:.2f} s, reason: {worker.reason.value})",
+        )
+        for predecessor in predecessors:
+            self._drain(predecessor, now)
+        self._swaps = [swap for swap in self._swaps if swap.successor != worker.number]
+        if not self._announced and all(self._served(number) for number in range(self.target)):
+            self._announced = True
+            self._report("info", f"all {self.target} workers are ready")
+
+    def _on_leaving(self, worker: Worker, now: float) -> None:
+        held = worker.phase in SERVING or worker.phase is Phase.STARTING
+        worker.phase = after(worker.phase, Cue.DRAIN)
+        if worker.phase is Phase.DRAINING and held:
+            worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
+            self._report("warning", f"worker in slot {worker.slot} drains: it was sent SIGTERM")
+            self._lost(worker, "was sent SIGTERM", Reason.CRASH, now)
+
+    def _on_exited(self, worker: Worker, how: str, blame: Blame, now: float) -> None:
+        before = worker.phase
+        worker.phase = after(before, Cue.EXIT)
+        slot = self.slots[worker.slot]
+        slot.workers.remove(worker)
+        del self.workers[worker.number]
+        if before in (Phase.DRAINING, Phase.DYING):
+            self._report("info", how)
+            return
+        self._report("error", how)
+        if before is Phase.STARTING and not self._ever_ready:
+            self._first_blame = self._first_blame or blame
+        self._lost(worker, how, Reason.CRASH, now)
+
+    def _on_limit(self, worker: Worker, reason: Reason, detail: str, now: float) -> None:
+        planned = any(swap.slot == worker.slot for swap in self._swaps)
+        if self._stopping is None and worker.phase in SERVING and not planned:
+            self._report("info", f"worker in slot {worker.slot} will be recycled: {detail}")
+            self._swaps.append(Swap(worker.slot, reason, now))
+
+    def _on_pulse(self, worker: Worker, pulse: int, late: float, now: float) -> None:
+        if pulse != worker.pulse or late > 0:
+            if worker.phase is Phase.STALLED and pulse != worker.pulse:
+                silent = now - worker.heard_at
+                self._report("info", f"event loop in slot {worker.slot} turns again, after {silent:.1f} s")
+                worker.phase = after(worker.phase, Cue.TURNING)
+            worker.pulse = pulse
+            worker.heard_at = now
+            return
+        silent = now - worker.heard_at
+        if worker.phase is Phase.READY and silent >= self.policy.stall_after:
+            worker.phase = after(worker.phase, Cue.SILENT)
+            self._report("warning", f"event loop in slot {worker.slot} has been silent for {silent:.1f} s")
+        if worker.phase is Phase.STALLED and 0 < self.policy.worker_timeout <= silent:
+            why = f"event loop in slot {worker.slot} has been silent for {silent:.1f} s (--worker-timeout)"
+            self._report("error", f"{why}: stacks follow, then it is ended")
+            self._abort(worker, now)
+            self._lost(worker, why, Reason.HANG, now)
+
+    def _be_patient(self, late: float) -> None:
+        """The launcher did not run for `late` seconds, so that time is nobody's fault."""
+        for worker in self.workers.values():
+            if worker.deadline is not None:
+                worker.deadline += late
+
+    def _on_reload(self, now: float) -> None:
+        if self._stopping is not None:
+            self._report("info", "reload refused: stopping")
+        elif self._reloading is not None:
+            self._reload_again = True
+            self._report("info", "a reload is running; one more follows it")
+        else:
+            self._begin_reload(now)
+
+    def _on_scale(self, by: int) -> None:
+        wanted = min(max(self.target + by, 1), self.policy.capacity)
+        if self._stopping is not None:
+            self._report("info", "scaling refused: stopping")
+        elif wanted == self.target:
+            self._report("warning", f"scaling refused: {self.target} workers is the limit")
+        else:
+            self._report("info", f"scaling from {self.target} to {wanted} workers")
+            for number in range(self.target, wanted):
+                self._slot(number).reason = Reason.SCALE
+            self.target = wanted
+
+    # ── what follows ──────────────────────────────────────────────────────────────────────────────────
+
+    def _advance(self, now: float) -> None:
+        self._lose_patience(now)
+        if self._stopping is None and self._begun:
+            self._retire(now)
+            self._settle_reload(now)
+            self._fill(now)
+            self._start_swap(now)
+            self._give_up_first_start(now)
+        if self._stopping is not None:
+            self._finish_stop(now)
+
+    def _lose_patience(self, now: float) -> None:
+        """Act on every deadline that is over, and on every lifetime."""
+        for worker in list(self.workers.values()):
+            if worker.retire_at is not None and now >= worker.retire_at:
+                worker.retire_at = None
+                self._on_limit(worker, Reason.LIFETIME, "it reached its lifetime", now)
+            if worker.deadline is None or now < worker.deadline:
+                continue
+            if worker.phase is Phase.STARTING:
+                why = (
+                    f"worker in slot {worker.slot} was not ready within "
+                    f"{self.policy.startup_timeout:g} s (--startup-timeout)"
+                )
+                self._report("error", f"{why}: stacks follow, then it is ended")
+                self._abort(worker, now)
+                if not self._ever_ready:
+                    self._first_blame = self._first_blame or Blame.APPLICATION
+                self._lost(worker, why, Reason.CRASH, now)
+            else:
+                self._report("warning", f"worker in slot {worker.slot} did not end in time: SIGKILL")
+                self._kill(worker)
+
+    def _retire(self, now: float) -> None:
+        """Let the workers of slots beyond the target go, and forget the slots when they have."""
+        for slot in [slot for slot in self.slots.values() if slot.number >= self.target]:
+            self._swaps = [swap for swap in self._swaps if swap.slot != slot.number]
+            for worker in slot.workers:
+                if worker.phase is Phase.STARTING:
+                    self._terminate(worker, now)
+                elif worker.phase in SERVING:
+                    self._drain(worker, now)
+            if not slot.workers:
+                del self.slots[slot.number]
+                self._actions.append(ev.Release(slot.number))
+
+    def _fill(self, now: float) -> None:
+        """Start the missing workers, a few at a time."""
+        if self._first_blame is not None and not self._ever_ready:
+            return  # the first start has failed once: wait for the others' answer before trying again
+        starting = sum(worker.phase is Phase.STARTING for worker in self.workers.values())
+        for number in range(self.target):
+            slot = self._slot(number)
+            if starting >= self.policy.starts_at_once:
+                return
+            if slot.missing() and not slot.full() and now >= slot.retry_at:
+                self._spawn(slot, slot.generation, slot.reason, now)
+                starting += 1
+
+    def _start_swap(self, now: float) -> None:
+        """Start the next planned replacement; there is one at a time."""
+        if any(swap.successor is not None for swap in self._swaps):
+            return
+        # A recycle whose worker meanwhile died is done: the restart has replaced it.
+        self._swaps = [s for s in self._swaps if s.reason is Reason.RELOAD or self._served(s.slot)]
+        for swap in self._swaps:
+            slot = self._slot(swap.slot)
+            if swap.startable(slot, now):
+                reload = self._reloading if swap.reason is Reason.RELOAD else None
+                swap.successor = self._spawn(slot, reload or slot.generation, swap.reason, now).number
+                return
+
+    def _give_up_first_start(self, now: float) -> None:
+        """Exit when everything that was started has failed and nothing ever was ready."""
+        starting = any(worker.phase is Phase.STARTING for worker in self.workers.values())
+        if self._first_blame is not None and not self._ever_ready and not starting:
+            self._report("error", "no worker became ready: giving up")
+            self._stop(self._first_blame.value, 0.0, now)
+
+    # ── reload ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin_reload(self, now: float) -> None:
+        self._reload_again = False
+        self._last_generation += 1
+        self._reloading = self._last_generation
+        self._report("info", f"reload: generation {self._reloading}, {self.target} slots, one at a time")
+        # A recycle that has not begun is part of the reload; one that has goes on and is reloaded in turn.
+        self._swaps = [swap for swap in self._swaps if swap.successor is not None]
+        self._swaps += [Swap(number, Reason.RELOAD, now) for number in range(self.target)]
+
+    def _settle_reload(self, now: float) -> None:
+        """Declare the reload done when no swap of it is left."""
+        if self._reloading is None or any(swap.reason is Reason.RELOAD for swap in self._swaps):
+            return
+        self.generation, self._reloading = self._reloading, None
+        self._report("info", f"reload: generation {self.generation} serves in every slot")
+        if self._reload_again:
+            self._begin_reload(now)
+
+    def _abort_reload(self, why: str, now: float) -> None:
+        reloaded = sum(slot.generation == self._reloading for slot in self.slots.values())
+        mixed = f"; {reloaded} of {self.target} slots already run the new one" if reloaded else ""
+        self._report(
+            "error",
+            f"reload to generation {self._reloading} aborted: {why}: "
+            f"generation {self.generation} keeps serving{mixed}",
+        )
+        self._reloading = None
+        self._swaps = [swap for swap in self._swaps if swap.reason is not Reason.RELOAD]
+        if self._reload_again:
+            self._begin_reload(now)
+
+    # ── stop ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _stop(self, code: int, delay: float, now: float) -> None:
+        """Decide the end: nothing starts any more; who serves drains after `delay` seconds."""
+        self._stopping = code
+        self._drain_at = now + delay
+        self._swaps.clear()
+        self._reloading = None
+        self._reload_again = False
+        for worker in self.workers.values():
+            if worker.phase is Phase.STARTING:
+                self._terminate(worker, now)
+        self._report("info", f"stopping in {delay:g} s" if delay else "stopping")
+
+    def _quit(self, now: float) -> None:
+        if self._stopping is None:
+            self._stop(0, 0.0, now)
+        self._report("warning", "stopping at once")
+        self._drain_at = None
+        for worker in self.workers.values():
+            self._kill(worker)
+
+    def _finish_stop(self, now: float) -> None:
+        if self._drain_at is not None and now >= self._drain_at:
+            self._drain_at = None
+            for worker in self.workers.values():
+                if worker.phase in SERVING:
+                    self._drain(worker, now)
+        if not self.workers and not self._exited and self._stopping is not None:
+            self._exited = True
+            self._drain_at = None
+            self._actions.append(ev.Exit(self._stopping))
+
+    # ── workers ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _spawn(self, slot: Slot, generation: int, reason: Reason, now: float) -> Worker:
+        self._last_number += 1
+        timeout = self.policy.startup_timeout
+        worker = Worker(
+            number=self._last_number,
+            slot=slot.number,
+            desk=slot.free_desk(),
+            generation=generation,
+            reason=reason,
+            spawned_at=now,
+            deadline=now + timeout if timeout else None,
+        )
+        slot.workers.append(worker)
+        self.workers[worker.number] = worker
+        self._actions.append(ev.Spawn(worker.number, slot.number, worker.desk, generation, reason))
+        return worker
+
+    def _drain(self, worker: Worker, now: float) -> None:
+        worker.phase = after(worker.phase, Cue.DRAIN)
+        worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
+        self._actions.append(ev.Drain(worker.number, self.policy.graceful_timeout))
+
+    def _terminate(self, worker: Worker, now: float) -> None:
+        worker.phase = after(worker.phase, Cue.CONDEMN)
+        worker.deadline = now + self.policy.kill_grace
+        self._actions.append(ev.Terminate(worker.number))
+
+    def _abort(self, worker: Worker, now: float) -> None:
+        worker.phase = after(worker.phase, Cue.CONDEMN)
+        worker.deadline = now + self.policy.kill_grace
+        self._actions.append(ev.Abort(worker.number))
+
+    def _kill(self, worker: Worker) -> None:
+        worker.phase = after(worker.phase, Cue.CONDEMN)
+        worker.deadline = None
+        self._actions.append(ev.Kill(worker.number))
+
+    def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
+        """A worker that should have gone on did not: decide when its slot is tried again."""
+        if self._stopping is not None:
+            return
+        slot = self.slots[worker.slot]
+        stable = worker.ready_at is not None and now - worker.ready_at >= self.policy.stable_after
+        slot.losses = 1 if stable else slot.losses + 1
+        pause = self._backoff(slot.losses)
+        slot.retry_at = now + pause
+        slot.reason = reason
+        if pause and slot.missing() and self._ever_ready:
+            self._report("warning", f"slot {slot.number} is tried again in {pause:.1f} s")
+        swap = next((swap for swap in self._swaps if swap.successor == worker.number), None)
+        if swap is None:
+            return
+        if swap.reason is Reason.RELOAD:
+            self._abort_reload(why, now)
+        else:
+            swap.successor = None
+            swap.not_before = slot.retry_at
+
+    def _backoff(self, losses: int) -> float:
+        """Seconds until the next try: none after the first loss, then doubled, with jitter."""
+        if losses <= 1:
+            return 0.0
+        most = min(self.policy.backoff_most, self.policy.backoff_first * 2.0 ** min(losses - 2, 16))
+        return most * self._rng.uniform(0.5, 1.0)
+
+    # ── questions ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _slot(self, number: int) -> Slot:
+        return self.slots.setdefault(number, Slot(number, self._reloading or self.generation))
+
+    def _served(self, number: int) -> bool:
+        slot = self.slots.get(number)
+        return slot is not None and slot.serving() is not None
+
+    def _report(self, level: ev.Level, text: str) -> None:
+        self._actions.append(ev.Report(level, text))

@@ -1,0 +1,414 @@
+"""The supervisor against arbitrary worlds: whatever dies, hangs or is asked for, its promises hold.
+
+The world of the machine is a set of pretended processes with a pretended clock. A process becomes ready,
+falls silent, leaves, reaches a limit or dies whenever hypothesis likes; only a killed one has no choice.
+`BUGS` are defects put into the supervisor on purpose: each must be found, or the properties prove nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import Phase as HypothesisPhase
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from reuseport.launcher import events as ev
+from reuseport.launcher.events import Action, Event, Reason
+from reuseport.launcher.phases import SERVING, Phase
+from reuseport.launcher.slots import Policy, Slot, Swap, Worker
+from reuseport.launcher.supervisor import Supervisor
+
+CAPACITY = 5
+RECYCLES = [Reason.MAX_REQUESTS, Reason.MAX_RSS]
+
+
+class World(RuleBasedStateMachine):
+    """Pretended processes around a real supervisor."""
+
+    supervisor_class: type[Supervisor] = Supervisor
+
+    @initialize(
+        workers=st.integers(1, 4),
+        seed=st.integers(0, 2**16),
+        delay=st.sampled_from([0.0, 3.0]),
+        lifetime=st.sampled_from([0.0, 40.0]),
+        at_once=st.integers(1, 4),
+    )
+    def launch(self, workers: int, seed: int, delay: float, lifetime: float, at_once: int) -> None:
+        self.now = 1000.0
+        self.policy = Policy(
+            workers=workers,
+            capacity=CAPACITY,
+            starts_at_once=at_once,
+            graceful_timeout=8.0,
+            shutdown_delay=delay,
+            worker_timeout=6.0,
+            startup_timeout=9.0,
+            lifetime=lifetime,
+            lifetime_jitter=5.0,
+        )
+        self.supervisor = self.supervisor_class(self.policy, random.Random(seed))
+        self.alive: dict[int, ev.Spawn] = {}
+        self.ready: set[int] = set()
+        self.killed: set[int] = set()
+        self.silent: set[int] = set()
+        self.pulse = 0
+        self.stop_asked = False
+        self.ever_ready = False
+        self.exit_code: int | None = None
+        self.feed(ev.Begin())
+
+    # ── the world ─────────────────────────────────────────────────────────────────────────────────────
+
+    def feed(self, event: Event) -> None:
+        """Give the supervisor an event, and check every action it answers with."""
+        phases = {number: worker.phase for number, worker in self.supervisor.workers.items()}
+        stopping = self.stop_asked or self.supervisor._stopping is not None
+        for action in self.supervisor.handle(event, self.now):
+            self.obey(action, phases, stopping)
+
+    def obey(self, action: Action, phases: dict[int, Phase], stopping: bool) -> None:
+        match action:
+            case ev.Spawn(worker, slot, desk):
+                assert not stopping, "nothing starts while stopping"
+                assert worker not in self.alive
+                assert desk not in {spawn.desk for spawn in self.alive.values() if spawn.slot == slot}
+                self.alive[worker] = action
+            case ev.Drain(worker):
+                assert worker in self.alive
+                assert phases[worker] in SERVING, "only who serves is drained"
+                self.check_drain(self.alive[worker].slot, worker, stopping)
+            case ev.Terminate(worker):
+                assert worker in self.alive
+                assert worker not in self.ready, "who serves is drained, not terminated"
+            case ev.Abort(worker):
+                assert worker in self.alive
+            case ev.Kill(worker):
+                assert worker in self.alive
+                self.killed.add(worker)
+            case ev.Release(slot):
+                assert slot >= self.supervisor.target, "a slot in use keeps its listeners"
+                assert slot not in {spawn.slot for spawn in self.alive.values()}
+            case ev.Exit(code):
+                assert not self.alive, "no orphans"
+                assert self.exit_code is None, "exits once"
+                self.exit_code = code
+            case ev.Report():
+                pass
+
+    def check_drain(self, slot: int, worker: int, stopping: bool) -> None:
+        if stopping or self.supervisor._stopping is not None or slot >= self.supervisor.target:
+            return
+        successors = [n for n, spawn in self.alive.items() if spawn.slot == slot and n != worker]
+        assert any(n in self.ready for n in successors), "nothing drains without a ready successor"
+
+    def numbers(self, pick: Callable[[int], bool] = lambda number: True) -> list[int]:
+        return sorted(number for number in self.alive if pick(number))
+
+    def running(self) -> bool:
+        return self.exit_code is None
+
+    # ── what can happen ───────────────────────────────────────────────────────────────────────────────
+
+    @precondition(lambda self: self.numbers(lambda n: n not in self.ready))
+    @rule(data=st.data())
+    def becomes_ready(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.numbers(lambda n: n not in self.ready)))
+        # The ready message of a worker that has just been given up changes nothing.
+        if self.supervisor.workers[number].phase is Phase.STARTING:
+            self.ready.add(number)
+            self.ever_ready = True
+        self.feed(ev.WorkerReady(number))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def dies(self, data: st.DataObject) -> None:
+        self.bury(data.draw(st.sampled_from(self.numbers())))
+
+    def bury(self, number: int) -> None:
+        del self.alive[number]
+        self.ready.discard(number)
+        self.silent.discard(number)
+        self.feed(ev.WorkerExited(number, f"worker {number} is gone"))
+
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data())
+    def leaves(self, data: st.DataObject) -> None:
+        self.feed(ev.WorkerLeaving(data.draw(st.sampled_from(sorted(self.ready)))))
+
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data(), reason=st.sampled_from(RECYCLES))
+    def reaches_a_limit(self, data: st.DataObject, reason: Reason) -> None:
+        self.feed(ev.LimitReached(data.draw(st.sampled_from(sorted(self.ready))), reason, "limit"))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def falls_silent_or_turns(self, data: st.DataObject) -> None:
+        self.silent ^= {data.draw(st.sampled_from(self.numbers()))}
+
+    # Short steps: long ones hide what two quick requests do to one slot.
+    @rule(step=st.sampled_from([0.0, 0.1, 0.1, 0.5, 0.5, 2.0]), late=st.sampled_from([0.0, 0.0, 0.0, 20.0]))
+    def time_goes_on(self, step: float, late: float) -> None:
+        self.now += step + late
+        self.tick(late)
+
+    def tick(self, late: float = 0.0) -> None:
+        self.pulse += 1
+        pulses = {number: 0 if number in self.silent else self.pulse for number in self.supervisor.workers}
+        self.feed(ev.Tick(pulses, late))
+
+    @precondition(lambda self: self.running())
+    @rule()
+    def is_asked_to_reload(self) -> None:
+        self.feed(ev.ReloadRequested())
+
+    @precondition(lambda self: self.running())
+    @rule(by=st.sampled_from([-1, 1]))
+    def is_asked_to_scale(self, by: int) -> None:
+        self.feed(ev.ScaleRequested(by))
+
+    # Rare, or every run would end before anything interesting happens.
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), chance=st.integers(0, 15))
+    def is_asked_to_stop(self, data: st.DataObject, chance: int) -> None:
+        if chance == 0:
+            event = data.draw(st.sampled_from([ev.StopRequested(), ev.StopRequested(), ev.QuitRequested()]))
+            self.stop_asked = True
+            self.feed(event)
+
+    # ── what always holds ─────────────────────────────────────────────────────────────────────────────
+
+    @invariant()
+    def knows_exactly_the_living(self) -> None:
+        assert set(self.supervisor.workers) == set(self.alive)
+        in_slots = [worker.number for slot in self.supervisor.slots.values() for worker in slot.workers]
+        assert sorted(in_slots) == sorted(self.alive)
+
+    @invariant()
+    def at_most_two_in_a_slot(self) -> None:
+        slots = [spawn.slot for spawn in self.alive.values()]
+        assert all(slots.count(slot) <= 2 for slot in slots)
+
+    @invariant()
+    def at_most_one_holds_a_slot(self) -> None:
+        for slot in self.supervisor.slots.values():
+            assert sum(worker.phase in SERVING for worker in slot.workers) <= 1
+
+    @invariant()
+    def one_planned_replacement_at_a_time(self) -> None:
+        overlaps = [
+            slot
+            for slot in self.supervisor.slots.values()
+            if slot.starting() and slot.starting().reason in (Reason.RELOAD, Reason.LIFETIME, *RECYCLES)
+        ]
+        assert len(overlaps) <= 1
+
+    @invariant()
+    def everybody_serves_or_has_a_deadline(self) -> None:
+        for worker in self.supervisor.workers.values():
+            assert (
+                worker.phase in SERVING
+                or (worker.deadline is not None and worker.deadline > self.now)
+                or worker.number in self.killed
+            )
+
+    @invariant()
+    def no_slot_is_forgotten(self) -> None:
+        supervisor = self.supervisor
+        if supervisor._stopping is not None or not self.ever_ready:
+            return
+        starting = sum(worker.phase is Phase.STARTING for worker in supervisor.workers.values())
+        for number in range(supervisor.target):
+            slot = supervisor.slots.get(number)
+            if starting < self.policy.starts_at_once:
+                assert slot is not None
+                assert not slot.missing() or slot.full() or slot.retry_at > self.now
+
+    @invariant()
+    def deadlines_lie_ahead(self) -> None:
+        due = self.supervisor.next_deadline()
+        assert due is None or due > self.now
+
+    # ── how it must end ───────────────────────────────────────────────────────────────────────────────
+
+    def teardown(self) -> None:
+        if not hasattr(self, "supervisor"):
+            return
+        if not self.stop_asked and self.exit_code is None and self.ever_ready:
+            self.heals()
+        self.stops()
+
+    def heals(self) -> None:
+        """When workers behave, every slot is served again and every plan is carried out."""
+        self.silent.clear()
+        for _ in range(600):
+            for number in self.numbers():
+                worker = self.supervisor.workers.get(number)
+                if worker is None:
+                    continue
+                if worker.phase in (Phase.DRAINING, Phase.DYING):
+                    self.bury(number)
+                elif worker.phase is Phase.STARTING and number not in self.ready:
+                    self.ready.add(number)
+                    self.feed(ev.WorkerReady(number))
+            served = sorted(number for number, slot in self.supervisor.slots.items() if slot.serving())
+            if served == list(range(self.supervisor.target)) and not self.supervisor._swaps:
+                break
+            self.now += 0.5
+            self.tick()
+        assert sorted(self.supervisor.slots) == list(range(self.supervisor.target))
+        assert all(slot.serving() for slot in self.supervisor.slots.values())
+        assert not self.supervisor._swaps
+        assert self.supervisor._reloading is None
+
+    def stops(self) -> None:
+        """From any state, a stop and the deadlines reach the exit, though nobody listens."""
+        if self.exit_code is None:
+            self.stop_asked = True
+            self.feed(ev.StopRequested())
+        self.silent |= set(self.alive)
+        for _ in range(200):
+            if self.exit_code is not None:
+                break
+            for number in [number for number in self.numbers() if number in self.killed]:
+                self.bury(number)
+            due = self.supervisor.next_deadline()
+            if due is not None:
+                self.now = due
+            self.tick()
+        assert self.exit_code is not None, "a stop ends in an exit"
+        assert self.exit_code == 0 or not self.ever_ready
+
+
+World.TestCase.settings = settings(
+    max_examples=600,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
+TestSupervisor = World.TestCase
+
+
+# ── defects on purpose ────────────────────────────────────────────────────────────────────────────────
+
+
+class DrainsBeforeReady(Supervisor):
+    """Stop before start."""
+
+    def _start_swap(self, now: float) -> None:
+        for swap in self._swaps:
+            serving = self._slot(swap.slot).serving()
+            if swap.successor is None and serving is not None:
+                self._drain(serving, now)
+        super()._start_swap(now)
+
+
+class ForgetsTheDesk(Supervisor):
+    """Two workers write one scoreboard row."""
+
+    def _spawn(self, slot: Slot, generation: int, reason: Reason, now: float) -> Worker:
+        worker = super()._spawn(slot, generation, reason, now)
+        spawn = self._actions.pop()
+        assert isinstance(spawn, ev.Spawn)
+        self._actions.append(ev.Spawn(spawn.worker, spawn.slot, 0, spawn.generation, spawn.reason))
+        return worker
+
+
+class Crowds(Supervisor):
+    """Two quick reloads put three workers into one slot."""
+
+    def _start_swap(self, now: float) -> None:
+        for swap in self._swaps:
+            slot = self._slot(swap.slot)
+            if swap.successor is None and slot.starting() is None:
+                first, slot.workers[:] = slot.workers[:1], slot.workers[1:]
+                swap.successor = self._spawn(slot, 1, swap.reason, now).number
+                slot.workers[:0] = first
+                return
+
+
+class RestartsWhileStopping(Supervisor):
+    """A crash during the stop is answered with a restart."""
+
+    def _finish_stop(self, now: float) -> None:
+        self._fill(now)
+        super()._finish_stop(now)
+
+
+class WaitsForever(Supervisor):
+    """A draining worker has no deadline."""
+
+    def _drain(self, worker: Worker, now: float) -> None:
+        super()._drain(worker, now)
+        worker.deadline = None
+
+
+class LosesARecycle(Supervisor):
+    """A failed successor leaves its swap hanging, and with it every later one."""
+
+    def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
+        kept = [Swap(swap.slot, swap.reason, swap.not_before, swap.successor) for swap in self._swaps]
+        super()._lost(worker, why, reason, now)
+        if not kept or kept[0].reason is Reason.RELOAD:
+            return
+        self._swaps = kept
+
+
+class NeverRetries(Supervisor):
+    """The first crash of a slot is its last."""
+
+    def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
+        super()._lost(worker, why, reason, now)
+        self.slots[worker.slot].retry_at = now + 1e6
+
+
+class KeepsTheEscrowNot(Supervisor):
+    """A crash releases the listeners of a slot that is still wanted."""
+
+    def _on_exited(self, worker: Worker, how: str, blame: ev.Blame, now: float) -> None:
+        super()._on_exited(worker, how, blame, now)
+        self._actions.append(ev.Release(worker.slot))
+
+
+BUGS = [
+    DrainsBeforeReady,
+    ForgetsTheDesk,
+    Crowds,
+    RestartsWhileStopping,
+    WaitsForever,
+    LosesARecycle,
+    NeverRetries,
+    KeepsTheEscrowNot,
+]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+def test_the_properties_catch(bug: type[Supervisor]) -> None:
+    class Broken(World):
+        supervisor_class = bug
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(
+            Broken,
+            settings=settings(
+                max_examples=400,
+                stateful_step_count=60,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+                phases=[HypothesisPhase.generate],
+            ),
+        )
