@@ -1,0 +1,190 @@
+"""Messages and descriptors between the launcher and one worker: both ends of the protocol in one file.
+
+A SOCK_SEQPACKET pair (unix(7)): one packet is one message, a JSON object whose "kind" names its class,
+with descriptors as SCM_RIGHTS. Readiness is a message; death is the end of file.
+
+    launcher → worker    Start, first and once · Drain · ReopenLogs
+    worker → launcher    Failed, or Ready once · LimitReached · Leaving
+
+When the other side dies
+    before a message is sent     `send` drops it: the sender reads the end of file next, or its launcher
+                                 sees the pidfd.
+    while it is under way        the kernel keeps what was sent; who lives reads it before the end of
+                                 file. What a dead worker never read, with its descriptors, is freed.
+    after it                     the end of file is all there is to know.
+
+A packet is never split or merged, so there is no half message. Neither end ever blocks: what the
+socket's buffer has no room for waits in the channel, in order, and the owner's loop calls `flush`.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeAlias
+
+PACKET = 192 * 1024
+"""Bytes a message may have: below the default send buffer (net.core.wmem_default, 208 KiB)."""
+MOST_DESCRIPTORS = 253
+"""SCM_MAX_FD, include/net/scm.h."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Who the worker is and what it serves.
+
+    Descriptors: the scoreboard, `shared` listening sockets that all workers share, and `adopted`
+    listeners of the slot: either one for each endpoint, in order, or none, and the worker binds its own.
+    """
+
+    settings: str
+    slot: int
+    desk: int
+    generation: int
+    endpoints: list[list[str | int]]
+    shared: int
+    adopted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Accept no more, finish within `timeout` seconds, exit."""
+
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenLogs:
+    """Open the log files again: they were rotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The listeners accept. Descriptors: a duplicate of each, one for each endpoint: the escrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The worker never becomes ready and exits. `text` is for people; `blame` says who must act."""
+
+    blame: Literal["operator", "application"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """The worker has answered as many requests as --limit-max-requests allows, and goes on answering."""
+
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The worker was sent SIGTERM by somebody and drains."""
+
+
+Message: TypeAlias = Start | Drain | ReopenLogs | Ready | Failed | LimitReached | Leaving
+
+KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Start, Drain, ReopenLogs, Ready, Failed, LimitReached, Leaving)
+}
+
+
+class PeerGoneError(Exception):
+    """The other end is closed and everything it had sent has been read."""
+
+
+class Channel:
+    """One end. Owns its socket, and duplicates of the descriptors in messages that still wait."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._waiting: collections.deque[tuple[bytes, list[int]]] = collections.deque()
+
+    @staticmethod
+    def pair() -> tuple[Channel, socket.socket]:
+        """The launcher's end, and the socket for the worker to inherit."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return Channel(ours), theirs
+
+    def fileno(self) -> int:
+        """For the event loop: readable when `receive` has something, writable when `flush` can go on."""
+        return self._socket.fileno()
+
+    @property
+    def waiting(self) -> bool:
+        """Some messages wait for room in the socket's buffer."""
+        return bool(self._waiting)
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Send, or keep for `flush`. The descriptors stay the caller's. A dead peer is no error here."""
+        packet = json.dumps({"kind": type(message).__name__, **asdict(message)}).encode()
+        if len(packet) > PACKET:
+            raise ValueError(
+                f"a {type(message).__name__} message of {len(packet)} bytes: {PACKET} is the limit"
+            )
+        if self._waiting or not self._try(packet, fds):
+            self._waiting.append((packet, [os.dup(fd) for fd in fds]))
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        while self._waiting:
+            packet, fds = self._waiting[0]
+            if not self._try(packet, fds):
+                return
+            self._waiting.popleft()
+            _close(fds)
+
+    def receive(self) -> list[tuple[Message, list[int]]]:
+        """All messages that have come, each with its descriptors, which are the caller's from now on.
+
+        Raises PeerGoneError at the end of file.
+        """
+        received: list[tuple[Message, list[int]]] = []
+        while True:
+            try:
+                packet, fds, flags, _ = socket.recv_fds(
+                    self._socket, PACKET, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return received
+            except ConnectionResetError:
+                # The peer closed without reading all we sent. The kernel says so once, and before
+                # what the peer had sent (net/core/datagram.c, __skb_try_recv_datagram): read on.
+                continue
+            if not packet:
+                if received:
+                    return received  # the end of file stays readable, so the next call raises
+                raise PeerGoneError
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                _close(fds)
+                raise ValueError("a message or its descriptors did not fit: is RLIMIT_NOFILE exhausted?")
+            fields = json.loads(packet)
+            received.append((KINDS[fields.pop("kind")](**fields), fds))
+
+    def close(self) -> None:
+        """Close this end, and drop what waits."""
+        for _, fds in self._waiting:
+            _close(fds)
+        self._waiting.clear()
+        self._socket.close()
+
+    def _try(self, packet: bytes, fds: Sequence[int]) -> bool:
+        """Whether the packet is off our hands: sent, or nobody is there to read it."""
+        try:
+            socket.send_fds(self._socket, [packet], list(fds))
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            return True
+        return True
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)

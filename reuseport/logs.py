@@ -1,0 +1,172 @@
+"""Logging of launcher and workers: uvicorn's logger names, one handler set, every record knows its slot.
+
+Each record has `place` ("launcher" or "slot 3"), `slot` and `generation` ("-" in the launcher), also for
+formats of the operator's own (--log-config). Lines for people go to stderr, access lines to stdout, as
+uvicorn has it, or to --log-file and --access-log-file, which SIGUSR1 opens again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reuseport.settings import Settings
+
+TRACE = 5
+"""uvicorn's level below DEBUG."""
+
+_COLOURS = {
+    logging.WARNING: "yellow",
+    logging.ERROR: "red",
+    logging.CRITICAL: "bright_red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who writes: what every record is labelled with."""
+
+    name: str
+    slot: str = "-"
+    generation: str = "-"
+
+
+LAUNCHER = Place("launcher")
+
+
+def worker(slot: int, generation: int) -> Place:
+    """The place of a worker."""
+    return Place(f"slot {slot}", str(slot), str(generation))
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31 12:00:00,000 INFO     slot 3: message`, the level in colour on a terminal."""
+
+    def __init__(self, use_colors: bool | None = None) -> None:
+        super().__init__("%(asctime)s %(levelname)-8s %(place)s: %(message)s")
+        self._colours = sys.stderr.isatty() if use_colors is None else use_colors
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        line = super().formatMessage(record)
+        colour = _COLOURS.get(record.levelno)
+        if self._colours and colour:
+            level = record.levelname
+            line = line.replace(level, click.style(level, fg=colour), 1)
+        return line
+
+
+def configure(settings: Settings, place: Place) -> None:
+    """Set up logging in this process. Raises ValueError, OSError as the operator's --log-config deserves."""
+    _label_records(place)
+    logging.addLevelName(TRACE, "TRACE")
+    if settings.log_config is None:
+        logging.config.dictConfig(_default(settings))
+    else:
+        _apply_file(settings.log_config)
+    # Libraries and applications that set up no handler fall back to this one: let their lines know the slot.
+    logging.lastResort = logging.StreamHandler(sys.stderr)
+    logging.lastResort.setLevel(logging.WARNING)
+    logging.lastResort.setFormatter(_formatter(settings))
+
+
+def reopen() -> None:
+    """Close every log file of this process; the next line opens it anew by its name."""
+    for handler in _handlers():
+        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
+            handler.acquire()
+            try:
+                handler.stream.close()
+                # FileHandler.emit opens a missing stream itself.
+                handler.stream = None
+            finally:
+                handler.release()
+
+
+def _label_records(place: Place) -> None:
+    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = logging.LogRecord(*args, **kwargs)
+        record.place = place.name
+        record.slot = place.slot
+        record.generation = place.generation
+        return record
+
+    logging.setLogRecordFactory(make)
+
+
+def _default(settings: Settings) -> dict[str, Any]:
+    level = (settings.log_level or "info").upper()
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": lambda: _formatter(settings)}},
+        "handlers": {
+            "default": _handler(settings.log_file, "ext://sys.stderr"),
+            "access": _handler(settings.access_log_file, "ext://sys.stdout"),
+        },
+        "loggers": {
+            "reuseport": {"handlers": ["default"], "level": level, "propagate": False},
+            "uvicorn": {"handlers": ["default"], "level": level, "propagate": False},
+            "uvicorn.error": {"level": level},
+            "uvicorn.access": {"handlers": ["access"], "level": level, "propagate": False},
+        },
+    }
+
+
+def _handler(path: str | None, stream: str) -> dict[str, Any]:
+    if path is None:
+        return {"class": "logging.StreamHandler", "formatter": "line", "stream": stream}
+    return {"class": "logging.FileHandler", "formatter": "line", "filename": path, "delay": True}
+
+
+def _formatter(settings: Settings) -> logging.Formatter:
+    if settings.log_format == "text":
+        return TextFormatter(settings.use_colors)
+    # python-json-logger is an extra; settings.py has made sure that it is there.
+    from pythonjsonlogger.json import JsonFormatter
+
+    class AccessFields(JsonFormatter):
+        """Access lines also as fields: uvicorn logs them with these five arguments."""
+
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in log_data.items() if key != "color_message"}
+
+        def add_fields(
+            self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+        ) -> None:
+            super().add_fields(log_data, record, message_dict)
+            if record.name == "uvicorn.access" and isinstance(record.args, tuple) and len(record.args) == 5:
+                names = ("client", "method", "path", "http_version", "status")
+                log_data.update(zip(names, record.args, strict=True))
+
+    return AccessFields(
+        ["message", "levelname", "name", "slot", "generation", "process"],
+        rename_fields={"levelname": "level", "name": "logger", "process": "pid"},
+        timestamp=True,
+    )
+
+
+def _apply_file(path: str) -> None:
+    """What uvicorn does with --log-config, so that launcher and workers agree."""
+    if path.endswith(".json"):
+        logging.config.dictConfig(json.loads(Path(path).read_text(encoding="utf-8")))
+    elif path.endswith((".yaml", ".yml")):
+        import yaml
+
+        logging.config.dictConfig(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    else:
+        logging.config.fileConfig(path, disable_existing_loggers=False)
+
+
+def _handlers() -> Iterator[logging.Handler]:
+    seen = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    for logger in seen:
+        if isinstance(logger, logging.Logger):
+            yield from logger.handlers
