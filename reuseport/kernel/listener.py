@@ -1,0 +1,299 @@
+"""Listening sockets: the reservation, the workers' listeners, Unix sockets and inherited descriptors.
+
+Everything here is bound and not listening: listen(2) is the worker's last step before it is ready, because a
+socket joins its reuseport group at listen and gets connections from then on
+(net/ipv4/inet_connection_sock.c, inet_csk_listen_start).
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reuseport.errors import ConfigurationError, HostError
+from reuseport.kernel import strangers
+from reuseport.kernel.addresses import (
+    IPV6_ANY,
+    DescriptorAddress,
+    Endpoint,
+    TCPAddress,
+    UnixAddress,
+    refuse_overlaps,
+    resolve,
+)
+
+# This host has no such address, or lacks the whole family (ipv6.disable=1). For one endpoint of several of a
+# name that is normal: /etc/hosts maps localhost to ::1 on hosts without IPv6.
+ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+# Privileged ports and security modules answer EACCES, a cgroup's bind program EPERM.
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+
+# A limit of this process or of the host is used up: nothing in the configuration is wrong.
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+# The kernel knows the address and still wants more: the interface of a link-local one (ipv6(7)).
+INCOMPLETE = frozenset({errno.EINVAL, errno.ENODEV})
+
+# How often to ask again when the port the kernel chose for one family is taken for the other. One failure is
+# rare: a row of them means that the ephemeral range is used up.
+PORT_ATTEMPTS = 16
+
+# struct tcp_info (include/uapi/linux/tcp.h): tcpi_unacked and tcpi_sacked at 24. For a listener
+# tcp_get_info() puts sk_ack_backlog and sk_max_ack_backlog there.
+_TCP_INFO = struct.Struct("=24xII")
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The launcher's hold on one port: the endpoint with its real port, and the bound socket.
+
+    Has one owner, the launcher, which closes it last.
+    """
+
+    endpoint: Endpoint
+    socket: socket.socket
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@dataclass(frozen=True)
+class AcceptQueue:
+    """Connections that wait for accept(2), and how many may."""
+
+    waiting: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """Which file a path meant at a moment: st_dev and st_ino (inode(7))."""
+
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str) -> "FileIdentity":
+        """Raises FileNotFoundError and its siblings as lstat(2) does."""
+        status = Path(path).lstat()
+        return cls(status.st_dev, status.st_ino)
+
+
+def reserve(endpoint: Endpoint) -> socket.socket:
+    """Bind the socket that keeps a port without ever receiving from it. Blocking, not inheritable.
+
+    Raises ConfigurationError for an address taken, forbidden or not of this host, HostError at a limit.
+    """
+    try:
+        return _bound(endpoint)
+    except OSError as error:
+        _explain(endpoint, error)
+        raise
+
+
+def reserve_all(addresses: Iterable[TCPAddress]) -> tuple[Reservation, ...]:
+    """Reserve all endpoints in order, or none. Raises as `resolve`, `refuse_overlaps`, `reserve_together`."""
+    names = [resolve(address) for address in addresses]
+    refuse_overlaps(endpoint for endpoints in names for endpoint in endpoints)
+    with contextlib.ExitStack() as undo:
+        held: list[Reservation] = []
+        for endpoints in names:
+            reservations = reserve_together(endpoints)
+            held.extend(undo.enter_context(contextlib.closing(each)) for each in reservations)
+        undo.pop_all()
+    return tuple(held)
+
+
+def reserve_together(endpoints: Sequence[Endpoint]) -> tuple[Reservation, ...]:
+    """Reserve the endpoints of one name on one port, also one the kernel chooses, or none of them.
+
+    Those this host has not are skipped if it has another. Raises as `reserve` does; HostError for no port.
+    """
+    for _ in range(PORT_ATTEMPTS):
+        try:
+            return _reserve_together(endpoints)
+        except OSError as error:
+            # Only the kernel's own choice ends here: for a port with a number EADDRINUSE was explained.
+            if error.errno != errno.EADDRINUSE:
+                raise
+    hosts = " and ".join(endpoint.host for endpoint in endpoints)
+    raise HostError(f"no port is free on {hosts}; name a port, or widen net.ipv4.ip_local_port_range")
+
+
+def bind_listener(endpoint: Endpoint) -> socket.socket:
+    """Bind a worker's own socket beside the reservation. Non-blocking, not inheritable, not yet listening.
+
+    Raises as `reserve` does.
+    """
+    listener = reserve(endpoint)
+    listener.setblocking(False)
+    return listener
+
+
+def accept_queue(listener: socket.socket) -> AcceptQueue:
+    """Read a TCP listener's queue through TCP_INFO (tcp(7)): 1.6 µs, any duplicate of the descriptor will do.
+
+    A bound socket that does not listen has no queue: (0, 0). For a connection the answer means nothing.
+    """
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    return AcceptQueue(*_TCP_INFO.unpack(info))
+
+
+def open_unix(address: UnixAddress) -> socket.socket:
+    """Bind the one Unix socket all workers share. Non-blocking, not inheritable, not yet listening.
+
+    The file gets the mode of the socket file it replaces, else 0666. Raises ConfigurationError when somebody
+    serves there, when the path is something else, or when its directory is missing or not writable.
+    """
+    try:
+        mode = strangers.clear_path(address)
+        with contextlib.ExitStack() as undo:
+            listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            listener.bind(address.path)
+            # bind(2) applies the umask; until here the file is only stricter than it will be.
+            Path(address.path).chmod(mode)
+            listener.setblocking(False)
+            undo.pop_all()
+    except OSError as error:
+        _explain_unix(address, error)
+        raise
+    return listener
+
+
+def remove_unix(path: str, identity: FileIdentity) -> None:
+    """Unlink the socket file unless it is gone or somebody else has bound there since.
+
+    Call it before the listener's last copy is closed: the open socket keeps the inode (net/unix/af_unix.c,
+    unix_bind_bsd), and a freed number is given to the very next file.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if FileIdentity.of(path) == identity:
+            Path(path).unlink()
+
+
+def adopt_descriptor(address: DescriptorAddress) -> socket.socket:
+    """Duplicate an inherited stream socket; the duplicate is ours, not inheritable, and of any family.
+
+    Raises ConfigurationError naming the descriptor and what it is instead.
+    """
+    try:
+        copy = os.dup(address.fd)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        raise ConfigurationError(
+            f"{address} is not open; the program that starts reuseport must pass descriptor {address.fd}"
+        ) from error
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, copy)
+        if (complaint := _complaint(copy)) is not None:
+            raise ConfigurationError(f"{address} is {complaint}; pass a bound or listening stream socket")
+        undo.pop_all()
+    return socket.socket(fileno=copy)
+
+
+def _bound(endpoint: Endpoint) -> socket.socket:
+    with contextlib.ExitStack() as undo:
+        # The protocol is named: with 0, asyncio does not recognise what it accepts as TCP and leaves Nagle's
+        # algorithm on (asyncio/base_events.py, _set_nodelay).
+        listener = undo.enter_context(socket.socket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
+        # Never SO_REUSEADDR as well: then another user could bind and listen over our silent reservation.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if endpoint.family == socket.AF_INET6:
+            # Set for every address, so that net.ipv6.bindv6only does not decide. Only members that agree on
+            # it share a group.
+            only = 0 if endpoint.host == IPV6_ANY else 1
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        listener.bind(endpoint.sockaddr)
+        undo.pop_all()
+    return listener
+
+
+def _explain(endpoint: Endpoint, error: OSError) -> None:
+    """Raise what the operator can act on; return for an errno nobody foresaw, which must crash."""
+    if error.errno == errno.EADDRINUSE:
+        raise ConfigurationError(f"{endpoint} is in use: {strangers.explain_in_use(endpoint)}") from error
+    if error.errno in FORBIDDEN:
+        raise ConfigurationError(f"{endpoint} is forbidden: {_privilege(endpoint.port)}") from error
+    if error.errno in ABSENT:
+        hint = "see `ip address`, or bind 0.0.0.0 or [::] for all"
+        raise ConfigurationError(f"{endpoint} is not an address of this host; {hint}") from error
+    if error.errno in INCOMPLETE:
+        hint = "a link-local address needs its interface: [fe80::1%eth0]:8000"
+        raise ConfigurationError(f"{endpoint} cannot be bound; {hint}") from error
+    if error.errno in EXHAUSTED:
+        hint = "raise ulimit -n or free memory"
+        raise HostError(f"no socket for {endpoint}: {error.strerror}; {hint}") from error
+
+
+def _privilege(port: int) -> str:
+    start = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="ascii"))
+    if port < start:
+        return (
+            f"ports below {start} need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=) or a lower"
+            f" net.ipv4.ip_unprivileged_port_start; or choose port {start} or above"
+        )
+    return "a security policy (SELinux, AppArmor, a cgroup program) keeps us from the port; change it"
+
+
+def _reserve_together(endpoints: Sequence[Endpoint]) -> tuple[Reservation, ...]:
+    held: list[Reservation] = []
+    absent: list[tuple[Endpoint, OSError]] = []
+    with contextlib.ExitStack() as undo:
+        for endpoint in endpoints:
+            try:
+                reservation = _reserve_beside(held, endpoint)
+            except OSError as error:
+                if error.errno in ABSENT:
+                    absent.append((endpoint, error))
+                    continue
+                if endpoint.port or error.errno != errno.EADDRINUSE:
+                    _explain(endpoint, error)
+                raise
+            held.append(undo.enter_context(contextlib.closing(reservation)))
+        if not held:
+            _explain(*absent[0])
+        undo.pop_all()
+    return tuple(held)
+
+
+def _reserve_beside(held: Sequence[Reservation], endpoint: Endpoint) -> Reservation:
+    if held and not endpoint.port:
+        endpoint = endpoint.with_port(held[0].endpoint.port)
+        # Our own user's group would let us in without a word; for a port nobody asked for, that is "taken".
+        if strangers.listeners_on(endpoint):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    bound = _bound(endpoint)
+    return Reservation(endpoint.with_port(bound.getsockname()[1]), bound)
+
+
+def _explain_unix(address: UnixAddress, error: OSError) -> None:
+    directory = Path(address.path).parent
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        raise ConfigurationError(f"{address}: {directory} is not a directory; create it") from error
+    if error.errno in FORBIDDEN | {errno.EROFS}:
+        raise ConfigurationError(f"{address}: we may not write in {directory}; change its owner") from error
+    if error.errno == errno.EADDRINUSE:
+        raise ConfigurationError(f"{address} was just bound by another program; stop it") from error
+    if error.errno in EXHAUSTED:
+        raise HostError(f"no socket for {address}: {error.strerror}; raise ulimit -n") from error
+
+
+def _complaint(fd: int) -> str | None:
+    """What an inherited descriptor is, if it cannot be served from."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return f"{Path(f'/proc/self/fd/{fd}').readlink()}, not a socket"
+    with socket.socket(fileno=os.dup(fd)) as candidate:
+        if candidate.type != socket.SOCK_STREAM:
+            return f"a socket of type {int(candidate.type)}, not a stream ({int(socket.SOCK_STREAM)})"
+        try:
+            candidate.getpeername()
+        except OSError:  # ENOTCONN: what a listener says
+            return None
+    return "one client's connection, not a listener"

@@ -1,0 +1,48 @@
+"""Which process has a socket, in words for an error message.
+
+All of /proc is searched, so nothing but the writing of an error calls this. /proc/<pid>/fd of another user is
+closed to us (proc(5)): "unknown" is then an ordinary answer.
+"""
+
+import pwd
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def holders(inode: int) -> tuple[int, ...]:
+    """The pids that hold the socket with this inode, as far as we may see them, ascending."""
+    link = f"socket:[{inode}]"
+    pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal())
+    return tuple(sorted(pid for pid in pids if _holds(pid, link)))
+
+
+def command(pid: int) -> str:
+    """The process's short name, at most 15 bytes (proc_pid_comm(5)), or "unknown" once it is gone."""
+    try:
+        return (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return "unknown"
+
+
+def user(uid: int) -> str:
+    """The user's name, or the number where the user database has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _holds(pid: int, link: str) -> bool:
+    # OSError: the process or the descriptor vanished while we looked, or belongs to another user.
+    try:
+        return any(_target(entry) == link for entry in (_PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return False
+
+
+def _target(entry: Path) -> str:
+    try:
+        return str(entry.readlink())
+    except OSError:
+        return ""
