@@ -1,0 +1,19 @@
+"""`python -m reuseport`, and the console script: refuses other systems, then hands over to the CLI."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; exits with the command's status."""
+    # Before any other import: some of them do not exist elsewhere and would fail with a traceback.
+    if sys.platform != "linux":
+        sys.stderr.write(f"Error: reuseport needs Linux; on {sys.platform} run uvicorn itself.\n")
+        raise SystemExit(2)
+
+    from reuseport.cli import cli
+
+    cli.main(prog_name="reuseport")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The command line: `reuseport [APP] [flags]` serves, `reuseport check [APP] [flags]` only looks.
+
+The options are generated from the table in settings.py. click reads what was typed and nothing
+else: environment, file and defaults are configuration.py's, so one precedence holds for all.
+"""
+
+import difflib
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from reuseport import __version__
+from reuseport.configuration import load
+from reuseport.errors import ApplicationError, ReuseportError
+from reuseport.kinds import APPLICATION, Kind
+from reuseport.settings import DEFAULTS, FLAGS, Settings, spellings
+
+_APP = """APP is module:attribute; a dotted module alone, such as shop.web, means shop.web:app.
+Without APP the built-in demo is served."""
+
+_SOURCES = """\b
+Every setting can be given in four places; the first of these counts:
+  1. a flag: --graceful-timeout 10s
+  2. the environment: REUSEPORT_GRACEFUL_TIMEOUT=10s; for uvicorn's flags also UVICORN_<FLAG>;
+     last WEB_CONCURRENCY, PORT (then the host is 0.0.0.0) and FORWARDED_ALLOW_IPS.
+     Repeatable ones are separated by white space, REUSEPORT_BIND also by commas.
+  3. a file: --config PATH (or REUSEPORT_CONFIG), else ./reuseport.toml,
+     else [tool.reuseport] in ./pyproject.toml. Keys: graceful-timeout = "10s", app = "main:app".
+     Repeatable ones are lists, by their plural: headers = ["X-Served-By:me"].
+  4. the default
+
+\b
+DURATION is 30s, 5m, 1h30m, 250ms or a number of seconds.
+SIZE is 512M, 1.5G or a number of bytes; K, M, G and T are powers of 1024."""
+
+
+@contextmanager
+def _refusals(context: click.Context) -> Iterator[None]:
+    """Our errors end the command with one line, the error's own status and no traceback."""
+    try:
+        yield
+    except ReuseportError as error:
+        # An application's error is its traceback: a prefix would only make it harder to read.
+        text = str(error) if isinstance(error, ApplicationError) else f"Error: {error}"
+        click.echo(text.rstrip("\n"), err=True)
+        context.exit(error.exit_code)
+
+
+class _Value(click.ParamType):  # type: ignore[type-arg]  # generic in recent releases of click only
+    """A kind of settings.py as click wants it."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.name = kind.metavar or "BOOLEAN"
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._kind.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Application(click.ParamType):  # type: ignore[type-arg]  # as above
+    """APP, with a word for whoever meant a command."""
+
+    name = "APP"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in _COMMANDS:
+            self.fail(f"the command comes first: reuseport {value} [APP] [flags]", param, ctx)
+        try:
+            return APPLICATION.parse(value)
+        except ValueError as error:
+            near = difflib.get_close_matches(value, _COMMANDS, n=1)
+            words = f"the commands are: {', '.join(_COMMANDS)}"
+            hint = f"did you mean the command {near[0]!r}?" if near else words
+            self.fail(f"{error}; {hint}", param, ctx)
+
+
+class _Command(click.Command):
+    """A command whose --help is grouped by the headings of the table."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Argument):
+                continue
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                heading = FLAGS[parameter.name].heading if parameter.name in FLAGS else "Command"
+                groups.setdefault(heading, []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class _Serve(_Command):
+    """The command that needs no word; where the first argument is another command's, that one runs."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and args[0] in _COMMANDS:
+            word, rest = args[0], args[1:]
+            return _COMMANDS[word].make_context(f"{info_name} {word}", rest, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+
+def settings_of(context: click.Context) -> Settings:
+    """The settings in force for a parsed command line. Raises ConfigurationError."""
+    typed = {
+        name: context.params[name]
+        for name in FLAGS
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    return load(typed, os.environ, Path(), context.params["config"])
+
+
+@click.pass_context
+def _serve(context: click.Context, /, **_: Any) -> None:
+    """Serve an ASGI application from N workers on one port, balanced by the kernel."""
+    with _refusals(context):
+        settings = settings_of(context)
+        # Here and not above: --help, --version and a mistyped flag need none of it.
+        from reuseport.launcher.serve import serve
+
+        context.exit(serve(settings))
+
+
+@click.pass_context
+def _check(context: click.Context, /, **_: Any) -> None:
+    """Validate the settings and import the application, without touching the port."""
+    with _refusals(context):
+        settings = settings_of(context)
+        from reuseport.launcher.check import check
+
+        click.echo(check(settings))
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        # The installed distribution's own word: the launcher never imports uvicorn.
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        click.echo(f"reuseport {__version__} (uvicorn {version('uvicorn')}, {python})")
+        context.exit()
+
+
+def _option(name: str) -> click.Option:
+    flag = FLAGS[name]
+    default = getattr(DEFAULTS, name)
+    about = flag.about
+    if default not in (None, (), "", False):
+        shown = "on" if default is True else flag.kind.show(default)
+        about = f"{about}  [default: {shown}]"
+    if flag.kind.metavar is None:
+        return click.Option([*spellings(name), name], is_flag=True, default=None, help=about)
+    return click.Option(
+        [*spellings(name), name],
+        type=_Value(flag.kind),
+        metavar=flag.kind.metavar,
+        multiple=flag.kind.separator is not None,
+        help=about,
+    )
+
+
+def _parameters() -> list[click.Parameter]:
+    own: list[click.Parameter] = [
+        click.Argument(["app"], required=False, type=_Application(), metavar="[APP]"),
+        click.Option(["-c", "--config"], metavar="PATH", help="Read settings from this TOML file."),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Print the versions of reuseport and uvicorn.",
+        ),
+    ]
+    return [*own, *(_option(name) for name in FLAGS if name != "app")]
+
+
+def _made(kind: type[_Command], name: str, callback: Callable[..., None], *about: str) -> _Command:
+    return kind(
+        name,
+        callback=callback,
+        params=_parameters(),
+        help="\n\n".join((callback.__doc__ or "", *about, _APP)),
+        epilog=_SOURCES,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+
+
+_COMMANDS = {"check": _made(_Command, "check", _check)}
+cli = _made(
+    _Serve,
+    "reuseport",
+    _serve,
+    "\b\nCommands, as the first word:\n"
+    + "\n".join(f"  {word:8} {command.get_short_help_str(90)}" for word, command in _COMMANDS.items()),
+)
