@@ -1,0 +1,55 @@
+"""`reuseport check`: does the application import? Asked in a throw-away process, never touching the port."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+from reuseport.channel import Channel, Failed, PeerGoneError, Ready, Start
+from reuseport.errors import ApplicationError, ConfigurationError
+from reuseport.kernel.addresses import parse_all
+from reuseport.launcher.exits import explain
+from reuseport.launcher.process import execute, worker_environment
+from reuseport.settings import Settings
+
+
+def check(settings: Settings) -> str:
+    """One line that says what was checked.
+
+    Raises ConfigurationError when the settings or the name of the application are wrong, ApplicationError
+    with the traceback when the application does not import within --startup-timeout.
+    """
+    parse_all(settings.binds())
+    channel, theirs = Channel.pair()
+    with theirs:
+        process = execute("reuseport.worker.check", [], theirs.fileno(), worker_environment(os.environ))
+    channel.send(Start(settings.to_json(), 0, 0, 0, [], 0, 0))
+    try:
+        answer = _answer(channel, settings.startup_timeout or None)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        status = process.wait()
+        channel.close()
+    match answer:
+        case Ready():
+            return f"{settings.app} imports, the configuration is valid"
+        case Failed("operator", text):
+            raise ConfigurationError(text)
+        case Failed(_, text):
+            raise ApplicationError(text)
+        case None:
+            raise ApplicationError(f"{settings.app} does not import: the {explain(0, process.pid, status)}")
+
+
+def _answer(channel: Channel, timeout: float | None) -> Ready | Failed | None:
+    """What the process says; None when it is gone without a word, or too slow."""
+    readable, _, _ = select.select([channel], [], [], timeout)
+    try:
+        received = channel.receive() if readable else []
+    except PeerGoneError:
+        return None
+    for message, _ in received:
+        if isinstance(message, Ready | Failed):
+            return message
+    return None

@@ -1,0 +1,268 @@
+"""The launcher: one event loop that turns facts into events and carries out what the supervisor decides.
+
+Facts arrive on descriptors: a pidfd is readable when its worker is gone, a channel when its worker
+speaks, asyncio's wakeup pipe when a signal came. Callbacks only, no coroutine ever waits here, so a stop
+is acted on in the middle of anything.
+
+Descriptors and their owner, the launcher unless said: reservations, shared sockets, escrow (sent by the
+worker that bound them, kept until `Release`), the scoreboard, and of each worker its pidfd and channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from reuseport.channel import Drain, Failed, Leaving, LimitReached, PeerGoneError, Ready, ReopenLogs, Start
+from reuseport.launcher import events as ev
+from reuseport.launcher import exits, strays
+from reuseport.launcher.events import Action, Blame, Event, Reason
+from reuseport.launcher.memory import MemoryWatch
+from reuseport.launcher.ports import Ports
+from reuseport.launcher.process import Process
+from reuseport.launcher.slots import Policy
+from reuseport.launcher.supervisor import Supervisor
+from reuseport.logs import reopen
+from reuseport.scoreboard import Desk, Scoreboard
+from reuseport.settings import Settings
+
+TICK = 0.25
+"""Seconds between looks at the heartbeats: a quarter of the time after which a loop counts as stalled."""
+LATE = 1.0
+"""Seconds of lateness from which on the launcher blames itself: it was stopped, or the machine was."""
+DEAF = 1.0
+"""Seconds an exit may follow the end of file on the channel; after that the application closed it."""
+
+log = logging.getLogger("reuseport")
+
+
+class Launcher:
+    """Wires a supervisor to processes, signals and time. `run` returns the exit code."""
+
+    def __init__(self, settings: Settings, policy: Policy, ports: Ports, scoreboard: Scoreboard) -> None:
+        self.settings = settings
+        self.ports = ports
+        self.scoreboard = scoreboard
+        self.memory = MemoryWatch(settings.worker_max_rss)
+        self.supervisor = Supervisor(policy, random.Random())
+        self.processes: dict[int, Process] = {}
+        self.exit_code: int | None = None
+        self._loop = asyncio.new_event_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake_at = 0.0
+        self._blames: dict[int, Blame] = {}
+        self._told = ""
+        """The last startup failure that was printed: N workers fail alike, once is enough."""
+        self._oom_kills = exits.oom_kills()
+        self._broken: BaseException | None = None
+
+    def run(self) -> int:
+        """Serve until a stop is complete."""
+        self._loop.set_exception_handler(self._break)
+        try:
+            for number, react in self._reactions().items():
+                self._loop.add_signal_handler(number, react)
+            self._wake_at = self._loop.time()
+            self.feed(ev.Begin())
+            if self.exit_code is None:
+                self._loop.run_forever()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._loop.close()
+        if self._broken is not None:
+            raise self._broken
+        if self.exit_code is None:
+            raise RuntimeError("the event loop stopped without an exit code")
+        return self.exit_code
+
+    def _reactions(self) -> Mapping[signal.Signals, Callable[[], None]]:
+        """What each signal means. Handlers run in the loop, between two other callbacks."""
+        return {
+            signal.SIGTERM: partial(self.feed, ev.StopRequested()),
+            signal.SIGINT: partial(self.feed, ev.StopRequested()),
+            signal.SIGQUIT: partial(self.feed, ev.QuitRequested()),
+            signal.SIGHUP: partial(self.feed, ev.ReloadRequested()),
+            signal.SIGTTIN: partial(self.feed, ev.ScaleRequested(+1)),
+            signal.SIGTTOU: partial(self.feed, ev.ScaleRequested(-1)),
+            signal.SIGUSR1: self._reopen_logs,
+            # Its default would end the launcher.
+            signal.SIGUSR2: partial(log.warning, "SIGUSR2 means nothing here"),
+            signal.SIGCHLD: self._reap_strays,
+        }
+
+    def _break(self, _: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
+        """An exception in a callback is a defect: end the launcher with it. The workers drain."""
+        error = context.get("exception")
+        self._broken = error if isinstance(error, BaseException) else RuntimeError(str(context["message"]))
+        self._loop.stop()
+
+    # ── events ────────────────────────────────────────────────────────────────────────────────────────
+
+    def feed(self, event: Event) -> None:
+        """Give the supervisor an event, do what it says, and set the timer for its next deadline."""
+        if self.exit_code is not None:
+            return
+        now = self._loop.time()
+        late = now - self._wake_at
+        if late > LATE:
+            self._wake_at = now
+            self._carry_out(self.supervisor.handle(ev.Tick(self._pulses(), late), now))
+        self._carry_out(self.supervisor.handle(event, now))
+        due = self.supervisor.next_deadline()
+        self._wake_at = now + TICK if due is None else min(due, now + TICK)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._wake_at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        for number, detail in self.memory.look(self.processes.values(), self._loop.time()):
+            self.feed(ev.LimitReached(number, Reason.MAX_RSS, detail))
+        late = self._loop.time() - self._wake_at
+        self.feed(ev.Tick(self._pulses(), late if late > LATE else 0.0))
+
+    def _pulses(self) -> dict[int, int]:
+        return {
+            number: self.scoreboard.desk(process.spawn.slot, process.spawn.desk)[Desk.HEARTBEAT]
+            for number, process in self.processes.items()
+        }
+
+    def _on_message(self, number: int) -> None:
+        process = self.processes[number]
+        try:
+            received = process.channel.receive()
+        except PeerGoneError:
+            self._loop.remove_reader(process.channel.fileno())
+            self._loop.call_later(DEAF, self._on_deaf, number)
+            return
+        for message, fds in received:
+            match message:
+                case Ready():
+                    self.ports.keep(process.spawn.slot, fds)
+                    self._told = ""
+                    self.feed(ev.WorkerReady(number))
+                case Failed(blame, text):
+                    self._blames[number] = Blame.OPERATOR if blame == "operator" else Blame.APPLICATION
+                    self._tell(process.spawn.slot, text)
+                case LimitReached(requests):
+                    detail = f"it answered {requests} requests (--limit-max-requests)"
+                    self.feed(ev.LimitReached(number, Reason.MAX_REQUESTS, detail))
+                case Leaving():
+                    self.feed(ev.WorkerLeaving(number))
+                case _:
+                    raise TypeError(f"a worker does not send {message!r}")
+
+    def _on_deaf(self, number: int) -> None:
+        """A second ago the worker's channel ended. Nearly always its process did, too."""
+        process = self.processes.get(number)
+        if process is not None:
+            log.error("worker in slot %d closed its channel: it is replaced", process.spawn.slot)
+            process.end(signal.SIGTERM)
+            self.feed(ev.WorkerLeaving(number))
+
+    def _tell(self, slot: int, text: str) -> None:
+        if text == self._told:
+            log.error("worker in slot %d could not start, for the same reason", slot)
+        else:
+            self._told = text
+            log.error("worker in slot %d could not start: %s", slot, text)
+
+    def _on_exit(self, number: int) -> None:
+        """The pidfd is readable: hear the worker's last words, reap it, tell the supervisor."""
+        process = self.processes[number]
+        self._loop.remove_reader(process.pidfd)
+        self._on_message(number)
+        self._loop.remove_reader(process.channel.fileno())
+        self._loop.remove_writer(process.channel.fileno())
+        status = process.reap()
+        del self.processes[number]
+        process.close()
+        self.scoreboard.leave_desk(process.spawn.slot, process.spawn.desk)
+        blame = self._blames.pop(number, Blame.APPLICATION)
+        self.feed(ev.WorkerExited(number, self._explain(process, status), blame))
+
+    def _explain(self, process: Process, status: int) -> str:
+        slot, pid = process.spawn.slot, process.pid
+        if process.ended_with is not None and status == -process.ended_with:
+            return f"worker in slot {slot} (pid {pid}) is gone, ended by our {process.ended_with.name}"
+        kills = exits.oom_kills() if status == -signal.SIGKILL else self._oom_kills
+        known = kills is not None and self._oom_kills is not None
+        grew = known and kills != self._oom_kills
+        self._oom_kills = kills
+        return exits.explain(slot, pid, status, "yes" if grew else "no" if known else "unknown")
+
+    def _reap_strays(self) -> None:
+        """As PID 1 the launcher inherits orphans: a zombie of somebody else's is reaped here."""
+        known = {process.pid: number for number, process in self.processes.items()}
+        for pid in strays.reap(known):
+            self._on_exit(known[pid])
+
+    def _reopen_logs(self) -> None:
+        reopen()
+        for process in self.processes.values():
+            self._send(process, ReopenLogs())
+        log.info("log files opened again")
+
+    # ── actions ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case ev.Spawn():
+                    self._spawn(action)
+                case ev.Drain(worker, timeout):
+                    self._send(self.processes[worker], Drain(timeout))
+                case ev.Terminate(worker):
+                    self.processes[worker].end(signal.SIGTERM)
+                case ev.Abort(worker):
+                    self.processes[worker].end(signal.SIGABRT)
+                case ev.Kill(worker):
+                    self.processes[worker].end(signal.SIGKILL)
+                case ev.Release(slot):
+                    self.ports.release(slot)
+                case ev.Report(level, text):
+                    log.log(logging.getLevelNamesMapping()[level.upper()], text)
+                case ev.Exit(code):
+                    self.exit_code = code
+                    self._loop.stop()
+
+    def _spawn(self, spawn: ev.Spawn) -> None:
+        self.scoreboard.take_desk(spawn.slot, spawn.desk, spawn.generation)
+        try:
+            process = Process.start(spawn, os.environ)
+        except OSError as error:
+            how = f"worker in slot {spawn.slot} could not be spawned: {error}"
+            self._loop.call_soon(self.feed, ev.WorkerExited(spawn.worker, how, Blame.OPERATOR))
+            return
+        self.processes[spawn.worker] = process
+        self._loop.add_reader(process.pidfd, self._on_exit, spawn.worker)
+        self._loop.add_reader(process.channel.fileno(), self._on_message, spawn.worker)
+        adopted = self.ports.escrow(spawn.slot)
+        shared = self.ports.shared_fds()
+        start = Start(
+            settings=self.settings.to_json(),
+            slot=spawn.slot,
+            desk=spawn.desk,
+            generation=spawn.generation,
+            endpoints=[endpoint.to_json() for endpoint in self.ports.endpoints()],
+            shared=len(shared),
+            adopted=len(adopted),
+        )
+        self._send(process, start, [self.scoreboard.fd, *shared, *adopted])
+
+    def _send(
+        self, process: Process, message: Start | Drain | ReopenLogs, fds: list[int] | None = None
+    ) -> None:
+        process.channel.send(message, fds or [])
+        if process.channel.waiting:
+            self._loop.add_writer(process.channel.fileno(), self._on_writable, process)
+
+    def _on_writable(self, process: Process) -> None:
+        process.channel.flush()
+        if not process.channel.waiting:
+            self._loop.remove_writer(process.channel.fileno())

@@ -1,0 +1,93 @@
+"""Everything that keeps the addresses: reservations, sockets all workers share, and the escrow.
+
+The launcher owns every descriptor in here, and never accepts from one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+from reuseport.kernel.addresses import DescriptorAddress, Endpoint, TCPAddress, UnixAddress, parse_all
+from reuseport.kernel.listener import (
+    FileIdentity,
+    Reservation,
+    adopt_descriptor,
+    open_unix,
+    remove_unix,
+    reserve_all,
+)
+from reuseport.kernel.strangers import refuse_strangers
+
+
+class Ports:
+    """The addresses served, from the reservation to the last close."""
+
+    def __init__(
+        self, reservations: Sequence[Reservation], shared: Sequence[tuple[str, socket.socket]]
+    ) -> None:
+        self.reservations = tuple(reservations)
+        self.shared = tuple(shared)
+        self._escrow: dict[int, list[int]] = {}
+
+    def endpoints(self) -> list[Endpoint]:
+        """Where each worker binds a listener of its own."""
+        return [reservation.endpoint for reservation in self.reservations]
+
+    def shared_fds(self) -> list[int]:
+        """Sockets that cannot be bound once for each worker."""
+        return [sock.fileno() for _, sock in self.shared]
+
+    def escrow(self, slot: int) -> list[int]:
+        """Our duplicates of the slot's listeners; empty before the first worker of the slot was ready."""
+        return self._escrow.get(slot, [])
+
+    def keep(self, slot: int, fds: list[int]) -> None:
+        """Take the duplicates a ready worker sent. A successor sends the ones it adopted: same listeners."""
+        if slot in self._escrow:
+            for fd in fds:
+                os.close(fd)
+        else:
+            self._escrow[slot] = fds
+
+    def release(self, slot: int) -> None:
+        """Close the duplicates of a slot nobody will serve again."""
+        for fd in self._escrow.pop(slot, []):
+            os.close(fd)
+
+    def describe(self, scheme: str) -> str:
+        """Where clients connect, for people."""
+        places = [endpoint.url(scheme) for endpoint in self.endpoints()]
+        return ", ".join([*places, *(f"{name} (one shared listener)" for name, _ in self.shared)])
+
+
+@contextlib.contextmanager
+def held(binds: Sequence[str], join: bool) -> Iterator[Ports]:
+    """Reserve every address, and let go of all of them at the end.
+
+    Raises ConfigurationError when one cannot be had, or when somebody else listens there and we are not to
+    `join` them; then nothing is left behind.
+    """
+    addresses = parse_all(binds)
+    with contextlib.ExitStack() as stack:
+        reservations = reserve_all(address for address in addresses if isinstance(address, TCPAddress))
+        for reservation in reservations:
+            stack.callback(reservation.close)
+        if not join:
+            refuse_strangers(reservations)
+        shared: list[tuple[str, socket.socket]] = []
+        for address in addresses:
+            if isinstance(address, UnixAddress):
+                listener = stack.enter_context(open_unix(address))
+                stack.callback(remove_unix, address.path, FileIdentity.of(address.path))
+            elif isinstance(address, DescriptorAddress):
+                listener = stack.enter_context(adopt_descriptor(address))
+            else:
+                continue
+            shared.append((str(address), listener))
+        ports = Ports(reservations, shared)
+        yield ports
+        for slot in list(ports._escrow):
+            ports.release(slot)

@@ -1,0 +1,117 @@
+"""One worker process as the launcher holds it: its pidfd, its end of the channel, its exit status.
+
+The launcher owns the pidfd and the channel until `close`. The child inherits one descriptor, the other
+end of the channel; every other descriptor comes to it in a message.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from reuseport.channel import Channel
+from reuseport.launcher.events import Spawn
+
+HELD_SIGNALS = frozenset(
+    {
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+    }
+)
+"""Blocked in a worker from its first instruction until it has set its handlers: a terminal or a log
+rotation sends these to the whole process group, and their default would end a worker that just starts."""
+
+_NOT_FOR_WORKERS = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+)
+"""What the service manager says to the launcher alone (sd_notify(3), sd_listen_fds(3))."""
+
+
+class Process:
+    """A spawned worker. Every exit is reaped exactly once, by `reap`."""
+
+    def __init__(self, spawn: Spawn, channel: Channel, popen: subprocess.Popen[bytes]) -> None:
+        self.spawn = spawn
+        self.channel = channel
+        self.pid = popen.pid
+        # Not reaped yet, so the pid is still this process and no other.
+        self.pidfd = os.pidfd_open(popen.pid)
+        self.ended_with: signal.Signals | None = None
+        """The last signal the launcher itself sent to end it."""
+        self._popen = popen
+
+    @classmethod
+    def start(cls, spawn: Spawn, environment: Mapping[str, str]) -> Process:
+        """Execute a fresh interpreter as the worker. Raises OSError (fork(2), execve(2), pidfd_open(2))."""
+        channel, theirs = Channel.pair()
+        with theirs:
+            try:
+                popen = execute(
+                    "reuseport.worker",
+                    ["--slot", str(spawn.slot), "--generation", str(spawn.generation)],
+                    theirs.fileno(),
+                    {
+                        **worker_environment(environment),
+                        "REUSEPORT_SLOT": str(spawn.slot),
+                        "REUSEPORT_GENERATION": str(spawn.generation),
+                    },
+                )
+                return cls(spawn, channel, popen)
+            except OSError:
+                channel.close()
+                raise
+
+    def end(self, with_signal: signal.Signals) -> None:
+        """Send a signal that ends the worker; nothing if it is already gone."""
+        self.ended_with = with_signal
+        try:
+            signal.pidfd_send_signal(self.pidfd, with_signal)
+        except ProcessLookupError:
+            return  # it exited by itself: the pidfd is readable and says so
+
+    def reap(self) -> int:
+        """Its exit status: the code, or the negative signal. Call when the pidfd is readable."""
+        return self._popen.wait()
+
+    def close(self) -> None:
+        """Close the pidfd and the channel."""
+        os.close(self.pidfd)
+        self.channel.close()
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The launcher's environment without what is meant for the launcher alone."""
+    return {name: value for name, value in environment.items() if name not in _NOT_FOR_WORKERS}
+
+
+def execute(
+    module: str, arguments: Sequence[str], channel: int, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Run a module of ours in a fresh interpreter like this one, with one inherited descriptor."""
+    # The interpreter's own flags (-O, -W, -X …) go on to the child: what multiprocessing does, too.
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    command = [sys.executable, *flags, "-m", module]
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+    try:
+        return subprocess.Popen(
+            [*command, "--channel", str(channel), "--launcher", str(os.getpid()), *arguments],
+            env=dict(environment),
+            pass_fds=(channel,),
+            cwd=Path.cwd(),
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)

@@ -1,0 +1,63 @@
+"""`reuseport APP`: get hold of everything, or refuse before anything has started; then launch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+
+from reuseport import logs
+from reuseport.launcher import ports
+from reuseport.launcher.launcher import Launcher
+from reuseport.launcher.limits import auto_workers, host_limits
+from reuseport.launcher.pidfile import PidFile
+from reuseport.launcher.slots import Policy
+from reuseport.launcher.watch import watching
+from reuseport.scoreboard import Scoreboard
+from reuseport.settings import Settings
+
+SPARE_SLOTS = 64
+"""How far SIGTTIN can scale beyond --workers: the scoreboard is sized once."""
+
+log = logging.getLogger("reuseport")
+
+
+def serve(settings: Settings) -> int:
+    """Serve until stopped; return the exit code. Raises ConfigurationError and HostError."""
+    logs.configure(settings, logs.LAUNCHER)
+    workers = settings.workers
+    if workers == "auto":
+        decision = auto_workers(host_limits())
+        log.info(decision.reasoning)
+        workers = decision.workers
+    with contextlib.ExitStack() as stack:
+        held = stack.enter_context(ports.held(settings.binds(), settings.join))
+        if settings.pid_file is not None:
+            pid_file = PidFile(Path(settings.pid_file))
+            pid_file.write()
+            stack.callback(pid_file.remove)
+        policy = policy_of(settings, workers)
+        scoreboard = stack.enter_context(contextlib.closing(Scoreboard.create(policy.capacity)))
+        scheme = "https" if settings.ssl_certfile else "http"
+        log.info("pid %d serves %s on %s", os.getpid(), settings.app, held.describe(scheme))
+        stack.enter_context(watching(settings))
+        code = Launcher(settings, policy, held, scoreboard).run()
+    log.info("stopped, exit code %d", code)
+    return code
+
+
+def policy_of(settings: Settings, workers: int) -> Policy:
+    """What the supervisor needs to know of the settings."""
+    return Policy(
+        workers=workers,
+        capacity=workers + SPARE_SLOTS,
+        # A few at a time: as many as can import side by side, but never one by one.
+        starts_at_once=max(2, len(os.sched_getaffinity(0))),
+        graceful_timeout=settings.graceful_timeout,
+        shutdown_delay=settings.shutdown_delay,
+        worker_timeout=settings.worker_timeout,
+        startup_timeout=settings.startup_timeout,
+        lifetime=settings.worker_lifetime,
+        lifetime_jitter=settings.worker_lifetime_jitter,
+    )

@@ -1,0 +1,82 @@
+"""The life of a worker process: learn, load, start up, serve, drain, exit.
+
+Exit status 0 after a drain, 3 when it never became ready (the launcher was told why).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from reuseport import logs
+from reuseport.channel import Channel, Start
+from reuseport.kernel.addresses import Endpoint
+from reuseport.kernel.listener import bind_listener
+from reuseport.scoreboard import Scoreboard
+from reuseport.settings import Settings
+from reuseport.worker import bond
+from reuseport.worker.begin import begin
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+STARTUP_FAILURE = 3
+"""uvicorn's exit status for the same."""
+
+
+def main() -> int:
+    """Run one worker from its first instruction to its exit status."""
+    channel, order, fds = begin(sys.argv[1:])
+    settings = Settings.from_json(order.settings)
+    logs.configure(settings, logs.worker(order.slot, order.generation))
+
+    # After the signals and the bond: importing uvicorn takes a tenth of a second.
+    from reuseport.worker.application import StartupError, load
+
+    try:
+        config = load(settings)
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(serve(channel, order, fds, settings, config))
+    except StartupError as error:
+        channel.send(error.failed)
+        return STARTUP_FAILURE
+    return 0
+
+
+async def serve(channel: Channel, order: Start, fds: list[int], settings: Settings, config: Config) -> None:
+    """Serve until drained. Raises StartupError."""
+    from reuseport.worker.control import LAST_GRACE, Control
+    from reuseport.worker.meter import Meter
+    from reuseport.worker.server import Server
+
+    scoreboard = Scoreboard(fds[0])
+    shared = fds[1 : 1 + order.shared]
+    adopted = fds[1 + order.shared :]
+
+    def open_listeners() -> list[socket.socket]:
+        """Ours first: the slot's own, if it has any, or new ones beside the reservation."""
+        if adopted:
+            own = [socket.socket(fileno=fd) for fd in adopted]
+        else:
+            own = [bind_listener(Endpoint.from_json(fields)) for fields in order.endpoints]
+        return own + [socket.socket(fileno=fd) for fd in shared]
+
+    def on_ready(listeners: Sequence[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        bond.loosen()
+        meter.start(loop)
+        control.start(loop)
+        control.ready([listener.fileno() for listener in listeners[: len(order.endpoints)]])
+
+    server = Server(config, open_listeners, on_ready)
+    patience = settings.worker_timeout + LAST_GRACE if settings.worker_timeout else 0.0
+    meter = Meter(scoreboard.desk(order.slot, order.desk), server.server_state, patience)
+    control = Control(channel, server, meter, settings)
+    await server.serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

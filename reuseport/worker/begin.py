@@ -1,0 +1,57 @@
+"""The first steps of every process the launcher executes: arguments, signals, the Start message."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from reuseport.channel import Channel, PeerGoneError, Start
+from reuseport.worker import bond
+
+_GROUP_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+"""A terminal or a `pkill` sends these to launcher and workers alike; the launcher alone acts on them."""
+
+
+def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
+    """Tie our life to the launcher's and learn what to do: the channel, the order, its descriptors."""
+    parser = argparse.ArgumentParser(description="Started by the reuseport launcher, never by hand.")
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--launcher", type=int, required=True)
+    parser.add_argument("--slot")
+    parser.add_argument("--generation")
+    options = parser.parse_args(arguments)
+    bond.tie(options.launcher)
+    # Handlers, not SIG_IGN: what the application executes must not inherit deafness.
+    for number in _GROUP_SIGNALS:
+        signal.signal(number, _leave_it_to_the_launcher)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _GROUP_SIGNALS)
+    # SIGABRT, which the launcher sends to who hangs, now dumps the stacks of all threads first.
+    faulthandler.enable()
+    channel = Channel(socket.socket(fileno=options.channel))
+    select.select([channel], [], [])
+    try:
+        received = channel.receive()
+    except PeerGoneError:
+        sys.exit(0)
+    (order, fds) = received[0]
+    if not isinstance(order, Start):
+        raise TypeError(f"the first message is Start, not {order!r}")
+    return channel, order, fds
+
+
+def _leave_it_to_the_launcher(_number: int, _frame: FrameType | None) -> None:
+    pass

@@ -1,0 +1,30 @@
+"""`reuseport check`, the throw-away process: import the application, say how it went, exit."""
+
+from __future__ import annotations
+
+import sys
+
+from reuseport import logs
+from reuseport.channel import Ready
+from reuseport.settings import Settings
+from reuseport.worker.begin import begin
+
+
+def main() -> int:
+    """Import and judge APP; no event loop, no lifespan, no socket."""
+    channel, order, _ = begin(sys.argv[1:])
+    settings = Settings.from_json(order.settings)
+    logs.configure(settings, logs.Place("check"))
+    from reuseport.worker.application import StartupError, load
+
+    try:
+        load(settings)
+    except StartupError as error:
+        channel.send(error.failed)
+        return 1
+    channel.send(Ready())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

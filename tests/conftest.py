@@ -1,0 +1,196 @@
+"""The real command as a subprocess, for every test that wants one: `launch` starts it and cleans up."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+PATIENCE = 30.0
+"""Seconds to wait for any event: generous, for a loaded machine; a test that passes never needs it."""
+
+APPS = Path(__file__).parent / "apps"
+"""The applications that tests serve; on the workers' import path."""
+
+
+class Launched:
+    """A running launcher and what it printed. Lines are waited for in order, each after the last."""
+
+    def __init__(self, arguments: list[str], env: Mapping[str, str], cwd: Path, wrapper: list[str]) -> None:
+        self.popen = subprocess.Popen(
+            [*wrapper, sys.executable, "-m", "reuseport", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._seen = 0
+        self._news = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    # ── output ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
+        """The next line that matches; fails with all output when it does not come."""
+        deadline = time.monotonic() + patience
+        with self._news:
+            while True:
+                for index in range(self._seen, len(self.lines)):
+                    found = re.search(pattern, self.lines[index])
+                    if found:
+                        self._seen = index + 1
+                        return found
+                left = deadline - time.monotonic()
+                if left <= 0 or (self._ended):
+                    pytest.fail(f"no line matches {pattern!r} in:\n{self.output}")
+                self._news.wait(min(left, 1.0))
+
+    def count(self, pattern: str) -> int:
+        """How many lines so far match."""
+        return sum(bool(re.search(pattern, line)) for line in list(self.lines))
+
+    # ── the service ───────────────────────────────────────────────────────────────────────────────────
+
+    def ready(self, workers: int) -> Launched:
+        """Wait until all workers are ready for the first time."""
+        self.wait_for(rf"all {workers} workers are ready")
+        return self
+
+    @property
+    def port(self) -> int:
+        """The port that was announced, of the first address."""
+        deadline = time.monotonic() + PATIENCE
+        with self._news:
+            while True:
+                found = re.search(r"serves .* on https?://\S*?:(\d+)", self.output)
+                if found:
+                    return int(found[1])
+                if self._ended or time.monotonic() > deadline:
+                    pytest.fail(f"no address announced in:\n{self.output}")
+                self._news.wait(1.0)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    # ── processes ─────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def workers(self) -> dict[int, int]:
+        """Pid of the newest living worker process by slot."""
+        found: dict[int, int] = {}
+        for child in psutil.Process(self.pid).children():
+            try:
+                command = child.cmdline()
+                if "--slot" in command and child.status() != psutil.STATUS_ZOMBIE:
+                    slot = int(command[command.index("--slot") + 1])
+                    found[slot] = max(child.pid, found.get(slot, 0))
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """The exit code, once it has exited and everything it printed is read."""
+        try:
+            code = self.popen.wait(patience)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"did not exit within {patience} s:\n{self.output}")
+        self._reader.join(PATIENCE)
+        return code
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+
+Launch = Callable[..., Launched]
+
+
+def survivors(session: int) -> list[psutil.Process]:
+    """Processes that are left of the session the launcher was started in."""
+    left = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return left
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """`launch("app:app", "--workers", "2", env={…})`: on port 0 of 127.0.0.1 unless an address is given."""
+    launched: list[Launched] = []
+
+    def start(
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        wrapper: list[str] | None = None,
+    ) -> Launched:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("REUSEPORT_", "UVICORN_"))}
+        for name in ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"):
+            inherited.pop(name, None)
+        given = {argument.partition("=")[0] for argument in arguments}
+        address = [] if given & {"--port", "--bind", "-b", "--uds", "--fd"} else ["--port", "0"]
+        apps = [] if "--app-dir" in given else ["--app-dir", str(APPS)]
+        server = Launched(
+            [*arguments, *address, *apps], {**inherited, **(env or {})}, cwd or tmp_path, wrapper or []
+        )
+        launched.append(server)
+        return server
+
+    yield start
+    for server in launched:
+        if server.popen.poll() is None:
+            server.signal(signal.SIGQUIT)
+            try:
+                server.popen.wait(10)
+            except subprocess.TimeoutExpired:
+                server.popen.kill()
+                server.popen.wait()
+        left = survivors(server.pid)
+        for process in left:
+            process.kill()
+        assert server.popen.stdout is not None
+        server._reader.join(10)
+        server.popen.stdout.close()
+        assert not left, f"orphans: {left}\n{server.output}"
