@@ -3,7 +3,7 @@
 A SOCK_SEQPACKET pair (unix(7)): one packet is one message, a JSON object whose "kind" names its class,
 with descriptors as SCM_RIGHTS. Readiness is a message; death is the end of file.
 
-    launcher → worker    Start, first and once · Drain · ReopenLogs
+    launcher → worker    Start, first and once · Foster, Unfoster · Drain · ReopenLogs
     worker → launcher    Failed, or Ready once · LimitReached · Leaving
 
 When the other side dies
@@ -37,8 +37,9 @@ MOST_DESCRIPTORS = 253
 class Start:
     """Who the worker is and what it serves.
 
-    Descriptors: the scoreboard, `shared` listening sockets that all workers share, and `adopted`
-    listeners of the slot: either one for each endpoint, in order, or none, and the worker binds its own.
+    Descriptors: the scoreboard, the receiving end of the slot's inbox, `shared` listening sockets that all
+    workers share, and `adopted` listeners of the slot: either one for each endpoint, in order, or none, and
+    the worker binds its own.
     """
 
     settings: str
@@ -52,9 +53,29 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Accept no more, finish within `timeout` seconds, exit."""
+    """Accept no more, pass idle connections on, finish within `timeout` seconds, exit.
+
+    Descriptors: the sending end of the inbox of each heir; none when the whole server stops.
+    """
 
     timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Foster:
+    """Accept also for another slot, until told otherwise.
+
+    Descriptors: the receiving end of that slot's inbox, and its listeners.
+    """
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfoster:
+    """The slot is served again: accept for it no more."""
+
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +105,16 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The worker was sent SIGTERM by somebody and drains."""
+    """Somebody sent the worker SIGTERM: it asks to be replaced, and serves until it is told to drain."""
 
 
-Message: TypeAlias = Start | Drain | ReopenLogs | Ready | Failed | LimitReached | Leaving
+Message: TypeAlias = (
+    Start | Drain | Foster | Unfoster | ReopenLogs | Ready | Failed | LimitReached | Leaving
+)
 
 KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Start, Drain, ReopenLogs, Ready, Failed, LimitReached, Leaving)
+    kind.__name__: kind
+    for kind in (Start, Drain, Foster, Unfoster, ReopenLogs, Ready, Failed, LimitReached, Leaving)
 }
 
 

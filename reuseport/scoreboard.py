@@ -39,6 +39,30 @@ class Desk(enum.IntEnum):
     """Requests answered by this worker."""
     LAG = 4
     """How much later than asked the event loop woke the last time, nanoseconds."""
+    HANDOFFS_SENT = 5
+    """Connections passed to another worker."""
+    HANDOFFS_RECEIVED = 6
+    """Connections taken up from another worker."""
+    HANDOFFS_REFUSED = 7
+    """Times an inbox had no room; the connection stayed, and was offered again."""
+    LINGERED_TLS = 8
+    """Connections of a leaving worker that could not go over because they are encrypted."""
+    LINGERED_PROTOCOL = 9
+    """... because they speak WebSocket, HTTP/2 or through a parser we do not know."""
+    LINGERED_STOP = 10
+    """... because there was nobody to go to: the whole server stops."""
+
+
+COUNTERS = (
+    Desk.REQUESTS,
+    Desk.HANDOFFS_SENT,
+    Desk.HANDOFFS_RECEIVED,
+    Desk.HANDOFFS_REFUSED,
+    Desk.LINGERED_TLS,
+    Desk.LINGERED_PROTOCOL,
+    Desk.LINGERED_STOP,
+)
+"""The words of a desk that only grow; the launcher folds them when the worker is gone."""
 
 
 class SlotWord(enum.IntEnum):
@@ -48,8 +72,15 @@ class SlotWord(enum.IntEnum):
     """Of the worker spawned last."""
     SPAWNS = 1
     """Workers spawned for this slot."""
-    REQUESTS_FOLDED = 2
-    """Requests answered by workers of this slot that are gone."""
+    ADOPTIONS = 2
+    """Workers that went on with the slot's own listeners."""
+    FOSTERS_CRASH = 3
+    """Times a sibling accepted for this slot because its worker had died."""
+    FOSTERS_SCALE = 4
+    """Times a sibling accepted for this slot because it was scaled away."""
+
+    FOLDED = 16
+    """From here on, the counters of workers that are gone, in the order of COUNTERS."""
 
 
 class Scoreboard:
@@ -97,15 +128,16 @@ class Scoreboard:
     def leave_desk(self, slot: int, desk: int) -> None:
         """Fold the counters of a worker that is gone into its slot's. The launcher's."""
         words = self.desk(slot, desk)
-        self.slot(slot)[SlotWord.REQUESTS_FOLDED] += words[Desk.REQUESTS]
+        row = self.slot(slot)
+        for index, counter in enumerate(COUNTERS):
+            row[SlotWord.FOLDED + index] += words[counter]
         for index in range(ROW_WORDS):
             words[index] = 0
 
-    def requests(self, slot: int) -> int:
-        """Requests answered in this slot, ever."""
-        return self.slot(slot)[SlotWord.REQUESTS_FOLDED] + sum(
-            words[Desk.REQUESTS] for words in self._desks(slot)
-        )
+    def total(self, slot: int, counter: Desk) -> int:
+        """What this slot's workers have counted, ever: those that are gone and those that live."""
+        folded = self.slot(slot)[SlotWord.FOLDED + COUNTERS.index(counter)]
+        return folded + sum(words[counter] for words in self._desks(slot))
 
     def in_flight(self, slot: int) -> int:
         """Requests being answered in this slot now."""

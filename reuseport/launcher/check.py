@@ -26,7 +26,7 @@ def check(settings: Settings) -> str:
         process = execute("reuseport.worker.check", [], theirs.fileno(), worker_environment(os.environ))
     channel.send(Start(settings.to_json(), 0, 0, 0, [], 0, 0))
     try:
-        answer = _answer(channel, settings.startup_timeout or None)
+        answer = _answer(channel, settings)
     finally:
         process.send_signal(signal.SIGKILL)
         status = process.wait()
@@ -42,11 +42,15 @@ def check(settings: Settings) -> str:
             raise ApplicationError(f"{settings.app} does not import: the {explain(0, process.pid, status)}")
 
 
-def _answer(channel: Channel, timeout: float | None) -> Ready | Failed | None:
-    """What the process says; None when it is gone without a word, or too slow."""
+def _answer(channel: Channel, settings: Settings) -> Ready | Failed | None:
+    """What the process says; None when it is gone without a word."""
+    timeout = settings.startup_timeout or None
     readable, _, _ = select.select([channel], [], [], timeout)
+    if not readable:
+        text = f"{settings.app} did not import within {timeout:g} s; mend it or raise --startup-timeout"
+        return Failed("application", text)
     try:
-        received = channel.receive() if readable else []
+        received = channel.receive()
     except PeerGoneError:
         return None
     for message, _ in received:

@@ -21,6 +21,7 @@ class Reason(enum.Enum):
     MAX_REQUESTS = "max_requests"
     MAX_RSS = "max_rss"
     LIFETIME = "lifetime"
+    TERMINATED = "terminated"
     SCALE = "scale"
 
 
@@ -51,7 +52,7 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeaving:
-    """The worker drains of its own accord, because somebody sent it SIGTERM."""
+    """The worker asks to be replaced, because somebody sent it SIGTERM."""
 
     worker: int
 
@@ -76,13 +77,15 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time went on. `pulses` maps worker to its heartbeat word, as the scoreboard has it now.
+    """Time went on. `pulses` maps worker to its heartbeat word, `loads` to its requests in flight, as the
+    scoreboard has them now.
 
     `late` is how many seconds later than asked the launcher itself was woken: after a SIGSTOP of the
     whole group, or a paused machine, silence proves nothing about the workers.
     """
 
     pulses: Mapping[int, int]
+    loads: Mapping[int, int]
     late: float = 0.0
 
 
@@ -137,10 +140,30 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Tell the worker to take no new connections, to finish within `timeout` seconds, and to exit."""
+    """Tell the worker to take no new connections, to finish within `timeout` seconds, and to exit.
+
+    Its idle connections go to the inboxes of `heirs`, which are slots; with none, the server stops.
+    """
 
     worker: int
     timeout: float
+    heirs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Foster:
+    """Let the worker accept also for another slot, whose own worker is gone."""
+
+    worker: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfoster:
+    """The slot has a worker of its own again."""
+
+    worker: int
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +189,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Close the launcher's duplicates of the slot's listeners: nobody will serve this slot again."""
+    """Close the launcher's duplicates of the slot's listeners: the server stops, its worker has the last."""
 
     slot: int
 
@@ -186,4 +209,4 @@ class Exit:
     code: int
 
 
-Action = Spawn | Drain | Terminate | Abort | Kill | Release | Report | Exit
+Action = Spawn | Drain | Foster | Unfoster | Terminate | Abort | Kill | Release | Report | Exit

@@ -18,7 +18,18 @@ import signal
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from reuseport.channel import Drain, Failed, Leaving, LimitReached, PeerGoneError, Ready, ReopenLogs, Start
+from reuseport.channel import (
+    Drain,
+    Failed,
+    Foster,
+    Leaving,
+    LimitReached,
+    PeerGoneError,
+    Ready,
+    ReopenLogs,
+    Start,
+    Unfoster,
+)
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, strays
 from reuseport.launcher.events import Action, Blame, Event, Reason
@@ -28,7 +39,7 @@ from reuseport.launcher.process import Process
 from reuseport.launcher.slots import Policy
 from reuseport.launcher.supervisor import Supervisor
 from reuseport.logs import reopen
-from reuseport.scoreboard import Desk, Scoreboard
+from reuseport.scoreboard import Desk, Scoreboard, SlotWord
 from reuseport.settings import Settings
 
 TICK = 0.25
@@ -112,7 +123,7 @@ class Launcher:
         late = now - self._wake_at
         if late > LATE:
             self._wake_at = now
-            self._carry_out(self.supervisor.handle(ev.Tick(self._pulses(), late), now))
+            self._carry_out(self.supervisor.handle(self._tick(late), now))
         self._carry_out(self.supervisor.handle(event, now))
         due = self.supervisor.next_deadline()
         self._wake_at = now + TICK if due is None else min(due, now + TICK)
@@ -124,13 +135,15 @@ class Launcher:
         for number, detail in self.memory.look(self.processes.values(), self._loop.time()):
             self.feed(ev.LimitReached(number, Reason.MAX_RSS, detail))
         late = self._loop.time() - self._wake_at
-        self.feed(ev.Tick(self._pulses(), late if late > LATE else 0.0))
+        self.feed(self._tick(late if late > LATE else 0.0))
 
-    def _pulses(self) -> dict[int, int]:
-        return {
-            number: self.scoreboard.desk(process.spawn.slot, process.spawn.desk)[Desk.HEARTBEAT]
-            for number, process in self.processes.items()
-        }
+    def _tick(self, late: float) -> ev.Tick:
+        pulses, loads = {}, {}
+        for number, process in self.processes.items():
+            desk = self.scoreboard.desk(process.spawn.slot, process.spawn.desk)
+            pulses[number] = desk[Desk.HEARTBEAT]
+            loads[number] = desk[Desk.IN_FLIGHT]
+        return ev.Tick(pulses, loads, late)
 
     def _on_message(self, number: int) -> None:
         process = self.processes[number]
@@ -210,13 +223,18 @@ class Launcher:
 
     # ── actions ───────────────────────────────────────────────────────────────────────────────────────
 
-    def _carry_out(self, actions: list[Action]) -> None:
+    def _carry_out(self, actions: list[Action]) -> None:  # noqa: C901 - one branch an action is the point
         for action in actions:
             match action:
                 case ev.Spawn():
                     self._spawn(action)
-                case ev.Drain(worker, timeout):
-                    self._send(self.processes[worker], Drain(timeout))
+                case ev.Drain(worker, timeout, heirs):
+                    inboxes = [self.ports.inbox(slot)[1] for slot in heirs]
+                    self._send(self.processes[worker], Drain(timeout), inboxes)
+                case ev.Foster(worker, slot):
+                    self._foster(worker, slot)
+                case ev.Unfoster(worker, slot):
+                    self._send(self.processes[worker], Unfoster(slot))
                 case ev.Terminate(worker):
                     self.processes[worker].end(signal.SIGTERM)
                 case ev.Abort(worker):
@@ -253,10 +271,23 @@ class Launcher:
             shared=len(shared),
             adopted=len(adopted),
         )
-        self._send(process, start, [self.scoreboard.fd, *shared, *adopted])
+        if adopted:
+            self.scoreboard.slot(spawn.slot)[SlotWord.ADOPTIONS] += 1
+        receiving, _ = self.ports.inbox(spawn.slot)
+        self._send(process, start, [self.scoreboard.fd, receiving, *shared, *adopted])
+
+    def _foster(self, worker: int, slot: int) -> None:
+        scaled_away = slot >= self.supervisor.target
+        words = self.scoreboard.slot(slot)
+        words[SlotWord.FOSTERS_SCALE if scaled_away else SlotWord.FOSTERS_CRASH] += 1
+        receiving, _ = self.ports.inbox(slot)
+        self._send(self.processes[worker], Foster(slot), [receiving, *self.ports.escrow(slot)])
 
     def _send(
-        self, process: Process, message: Start | Drain | ReopenLogs, fds: list[int] | None = None
+        self,
+        process: Process,
+        message: Start | Drain | Foster | Unfoster | ReopenLogs,
+        fds: list[int] | None = None,
     ) -> None:
         process.channel.send(message, fds or [])
         if process.channel.waiting:

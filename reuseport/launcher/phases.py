@@ -29,7 +29,7 @@ class Cue(enum.Enum):
     LISTENING = "listening"  # its listeners accept: the ready message came
     SILENT = "loop silent"  # its event loop has not turned for a while
     TURNING = "loop turns"
-    DRAIN = "drain"  # it was told to drain, or tells us that it does
+    DRAIN = "drain"  # it was told to drain
     CONDEMN = "condemn"  # it was sent a signal that ends it
     EXIT = "exit"  # its process is gone
 
@@ -41,7 +41,6 @@ class ImpossibleCueError(Exception):
 TRANSITIONS: Mapping[tuple[Phase, Cue], Phase] = MappingProxyType(
     {
         (Phase.STARTING, Cue.LISTENING): Phase.READY,
-        (Phase.STARTING, Cue.DRAIN): Phase.DRAINING,  # somebody sent it SIGTERM just before it was ready
         (Phase.STARTING, Cue.CONDEMN): Phase.DYING,
         (Phase.STARTING, Cue.EXIT): Phase.GONE,
         (Phase.READY, Cue.SILENT): Phase.STALLED,
@@ -54,19 +53,15 @@ TRANSITIONS: Mapping[tuple[Phase, Cue], Phase] = MappingProxyType(
         (Phase.STALLED, Cue.DRAIN): Phase.DRAINING,
         (Phase.STALLED, Cue.CONDEMN): Phase.DYING,
         (Phase.STALLED, Cue.EXIT): Phase.GONE,
-        # A drain has its own deadline, so a silent loop changes nothing about it. Our order to drain and
-        # the worker's word that it drains may cross.
-        (Phase.DRAINING, Cue.LISTENING): Phase.DRAINING,
+        # A drain has its own deadline, so a silent loop changes nothing about it.
         (Phase.DRAINING, Cue.SILENT): Phase.DRAINING,
         (Phase.DRAINING, Cue.TURNING): Phase.DRAINING,
-        (Phase.DRAINING, Cue.DRAIN): Phase.DRAINING,
         (Phase.DRAINING, Cue.CONDEMN): Phase.DYING,
         (Phase.DRAINING, Cue.EXIT): Phase.GONE,
         # The ready message of a worker that was just given up may still be on its way.
         (Phase.DYING, Cue.LISTENING): Phase.DYING,
         (Phase.DYING, Cue.SILENT): Phase.DYING,
         (Phase.DYING, Cue.TURNING): Phase.DYING,
-        (Phase.DYING, Cue.DRAIN): Phase.DYING,
         (Phase.DYING, Cue.CONDEMN): Phase.DYING,
         (Phase.DYING, Cue.EXIT): Phase.GONE,
     }

@@ -31,6 +31,7 @@ class Ports:
         self.reservations = tuple(reservations)
         self.shared = tuple(shared)
         self._escrow: dict[int, list[int]] = {}
+        self._inboxes: dict[int, tuple[socket.socket, socket.socket]] = {}
 
     def endpoints(self) -> list[Endpoint]:
         """Where each worker binds a listener of its own."""
@@ -53,9 +54,28 @@ class Ports:
             self._escrow[slot] = fds
 
     def release(self, slot: int) -> None:
-        """Close the duplicates of a slot nobody will serve again."""
+        """Close the duplicates of a slot's listeners: whoever else holds one has the last."""
         for fd in self._escrow.pop(slot, []):
             os.close(fd)
+
+    def inbox(self, slot: int) -> tuple[int, int]:
+        """The slot's inbox: the end its worker receives connections from, and the end others send them to.
+
+        It belongs to the slot as its listeners do: what was sent waits here whoever dies.
+        """
+        if slot not in self._inboxes:
+            self._inboxes[slot] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        receiving, sending = self._inboxes[slot]
+        return receiving.fileno(), sending.fileno()
+
+    def close(self) -> None:
+        """Close every duplicate and inbox."""
+        for slot in list(self._escrow):
+            self.release(slot)
+        for ends in self._inboxes.values():
+            for end in ends:
+                end.close()
+        self._inboxes.clear()
 
     def describe(self, scheme: str) -> str:
         """Where clients connect, for people."""
@@ -87,7 +107,4 @@ def held(binds: Sequence[str], join: bool) -> Iterator[Ports]:
             else:
                 continue
             shared.append((str(address), listener))
-        ports = Ports(reservations, shared)
-        yield ports
-        for slot in list(ports._escrow):
-            ports.release(slot)
+        yield stack.enter_context(contextlib.closing(Ports(reservations, shared)))

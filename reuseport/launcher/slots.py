@@ -50,6 +50,8 @@ class Worker:
     retire_at: float | None = None
     pulse: int = 0
     heard_at: float = 0.0
+    load: int = 0
+    """Requests in flight at the last tick."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,10 @@ class Slot:
     retry_at: float = 0.0
     reason: Reason = Reason.START
     """Why the next worker is spawned, if one is missing."""
+    opened: bool = False
+    """A worker was ready here once: the listeners exist, in escrow, and clients connect to them."""
+    foster: int | None = None
+    """The worker of another slot that accepts here meanwhile."""
 
     def serving(self) -> Worker | None:
         """The worker that holds the slot."""
@@ -73,6 +79,10 @@ class Slot:
     def starting(self) -> Worker | None:
         """The worker that is on its way to readiness."""
         return next((worker for worker in self.workers if worker.phase is Phase.STARTING), None)
+
+    def unattended(self) -> bool:
+        """Clients connect here, and nobody accepts: the worker is gone, or its event loop does not turn."""
+        return self.opened and not any(worker.phase is Phase.READY for worker in self.workers)
 
     def missing(self) -> bool:
         """Nobody serves this slot and nobody is on the way to."""

@@ -6,8 +6,8 @@ is over, who is to leave, who is missing, who is to be replaced. So a rollout is
 and a stop in the middle of one is acted on at once.
 
 Promises, checked by the property test: at most two workers in a slot; nobody drains without a ready
-successor, unless stopping or scaling down; every worker serves or has a deadline or was sent SIGKILL;
-nothing starts while stopping; from any state a stop ends in `Exit`.
+successor, unless stopping or scaling down; where clients can connect somebody accepts; every worker serves
+or has a deadline or was sent SIGKILL; nothing starts while stopping; from any state a stop ends in `Exit`.
 """
 
 from __future__ import annotations
@@ -57,13 +57,15 @@ class Supervisor:
             case ev.WorkerReady(number):
                 self._on_ready(self.workers[number], now)
             case ev.WorkerLeaving(number):
-                self._on_leaving(self.workers[number], now)
+                self._on_limit(self.workers[number], Reason.TERMINATED, "it was sent SIGTERM", now)
             case ev.WorkerExited(number, how, blame):
                 self._on_exited(self.workers[number], how, blame, now)
             case ev.LimitReached(number, reason, detail):
                 self._on_limit(self.workers[number], reason, detail, now)
-            case ev.Tick(pulses, late):
+            case ev.Tick(pulses, loads, late):
                 self._be_patient(late)
+                for number, load in loads.items():
+                    self.workers[number].load = load
                 for number, pulse in pulses.items():
                     self._on_pulse(self.workers[number], pulse, late, now)
             case ev.StopRequested() if self._stopping is not None:
@@ -119,6 +121,7 @@ class Supervisor:
             jitter = self._rng.uniform(0, self.policy.lifetime_jitter)
             worker.retire_at = now + self.policy.lifetime + jitter
         slot.generation = worker.generation
+        slot.opened = True
         self._ever_ready = True
         self._report(
             "info",
@@ -126,19 +129,11 @@ class Supervisor:
             f"after {now - worker.spawned_at:.2f} s, reason: {worker.reason.value})",
         )
         for predecessor in predecessors:
-            self._drain(predecessor, now)
+            self._drain(predecessor, (slot.number,), now)
         self._swaps = [swap for swap in self._swaps if swap.successor != worker.number]
         if not self._announced and all(self._served(number) for number in range(self.target)):
             self._announced = True
             self._report("info", f"all {self.target} workers are ready")
-
-    def _on_leaving(self, worker: Worker, now: float) -> None:
-        held = worker.phase in SERVING or worker.phase is Phase.STARTING
-        worker.phase = after(worker.phase, Cue.DRAIN)
-        if worker.phase is Phase.DRAINING and held:
-            worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
-            self._report("warning", f"worker in slot {worker.slot} drains: it was sent SIGTERM")
-            self._lost(worker, "was sent SIGTERM", Reason.CRASH, now)
 
     def _on_exited(self, worker: Worker, how: str, blame: Blame, now: float) -> None:
         before = worker.phase
@@ -218,6 +213,8 @@ class Supervisor:
             self._give_up_first_start(now)
         if self._stopping is not None:
             self._finish_stop(now)
+        if self._stopping is None or self._drain_at is not None:
+            self._foster()
 
     def _lose_patience(self, now: float) -> None:
         """Act on every deadline that is over, and on every lifetime."""
@@ -242,17 +239,52 @@ class Supervisor:
                 self._kill(worker)
 
     def _retire(self, now: float) -> None:
-        """Let the workers of slots beyond the target go, and forget the slots when they have."""
+        """Let the workers of slots beyond the target go.
+
+        The listeners stay, and a sibling fosters them: without steering, closing one resets who is just in
+        its handshake. A slot that never had any is forgotten.
+        """
+        heirs = tuple(number for number in range(self.target) if self._served(number))
         for slot in [slot for slot in self.slots.values() if slot.number >= self.target]:
             self._swaps = [swap for swap in self._swaps if swap.slot != slot.number]
             for worker in slot.workers:
                 if worker.phase is Phase.STARTING:
                     self._terminate(worker, now)
-                elif worker.phase in SERVING:
-                    self._drain(worker, now)
-            if not slot.workers:
+                elif worker.phase in SERVING and heirs:
+                    self._drain(worker, heirs, now)
+            if not slot.workers and not slot.opened:
                 del self.slots[slot.number]
-                self._actions.append(ev.Release(slot.number))
+
+    def _foster(self) -> None:
+        """Let a sibling accept wherever nobody does: the least busy one that is ready."""
+        for slot in self.slots.values():
+            carer = self.workers.get(slot.foster) if slot.foster is not None else None
+            if carer is None or carer.phase not in SERVING:
+                # Who drains or dies has let go already.
+                slot.foster = carer = None
+            if carer is not None and carer.phase is Phase.READY and slot.unattended():
+                continue
+            wanted = self._sibling(slot) if slot.unattended() else None
+            if carer is not None and (wanted is not None or not slot.unattended()):
+                slot.foster = None
+                self._actions.append(ev.Unfoster(carer.number, slot.number))
+            if wanted is not None:
+                slot.foster = wanted.number
+                self._actions.append(ev.Foster(wanted.number, slot.number))
+
+    def _sibling(self, slot: Slot) -> Worker | None:
+        """The ready worker of another slot that fosters fewest slots and has least to do."""
+        fostering = [other.foster for other in self.slots.values()]
+        ready = [
+            worker
+            for worker in self.workers.values()
+            if worker.phase is Phase.READY and worker.slot != slot.number
+        ]
+        return min(
+            ready,
+            key=lambda worker: (fostering.count(worker.number), worker.load, worker.number),
+            default=None,
+        )
 
     def _fill(self, now: float) -> None:
         """Start the missing workers, a few at a time."""
@@ -308,7 +340,7 @@ class Supervisor:
             self._begin_reload(now)
 
     def _abort_reload(self, why: str, now: float) -> None:
-        reloaded = sum(slot.generation == self._reloading for slot in self.slots.values())
+        reloaded = sum(self._slot(number).generation == self._reloading for number in range(self.target))
         mixed = f"; {reloaded} of {self.target} slots already run the new one" if reloaded else ""
         self._report(
             "error",
@@ -345,9 +377,11 @@ class Supervisor:
     def _finish_stop(self, now: float) -> None:
         if self._drain_at is not None and now >= self._drain_at:
             self._drain_at = None
+            # First, so that a worker that has taken its whole queue closes the last copy of its listeners.
+            self._actions += [ev.Release(slot.number) for slot in self.slots.values() if slot.opened]
             for worker in self.workers.values():
                 if worker.phase in SERVING:
-                    self._drain(worker, now)
+                    self._drain(worker, (), now)
         if not self.workers and not self._exited and self._stopping is not None:
             self._exited = True
             self._drain_at = None
@@ -372,10 +406,10 @@ class Supervisor:
         self._actions.append(ev.Spawn(worker.number, slot.number, worker.desk, generation, reason))
         return worker
 
-    def _drain(self, worker: Worker, now: float) -> None:
+    def _drain(self, worker: Worker, heirs: tuple[int, ...], now: float) -> None:
         worker.phase = after(worker.phase, Cue.DRAIN)
         worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
-        self._actions.append(ev.Drain(worker.number, self.policy.graceful_timeout))
+        self._actions.append(ev.Drain(worker.number, self.policy.graceful_timeout, heirs))
 
     def _terminate(self, worker: Worker, now: float) -> None:
         worker.phase = after(worker.phase, Cue.CONDEMN)

@@ -49,12 +49,13 @@ def main() -> int:
 async def serve(channel: Channel, order: Start, fds: list[int], settings: Settings, config: Config) -> None:
     """Serve until drained. Raises StartupError."""
     from reuseport.worker.control import LAST_GRACE, Control
+    from reuseport.worker.inbox import Inbox
     from reuseport.worker.meter import Meter
     from reuseport.worker.server import Server
 
     scoreboard = Scoreboard(fds[0])
-    shared = fds[1 : 1 + order.shared]
-    adopted = fds[1 + order.shared :]
+    shared = fds[2 : 2 + order.shared]
+    adopted = fds[2 + order.shared :]
 
     def open_listeners() -> list[socket.socket]:
         """Ours first: the slot's own, if it has any, or new ones beside the reservation."""
@@ -74,7 +75,8 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
     server = Server(config, open_listeners, on_ready)
     patience = settings.worker_timeout + LAST_GRACE if settings.worker_timeout else 0.0
     meter = Meter(scoreboard.desk(order.slot, order.desk), server.server_state, patience)
-    control = Control(channel, server, meter, settings)
+    inbox = Inbox(fds[1], server, meter.desk)
+    control = Control(channel, server, inbox, meter, settings)
     await server.serve()
 
 

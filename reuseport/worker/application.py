@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import logging
 import ssl
@@ -12,11 +13,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from uvicorn.config import Config
+from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES, WS_PROTOCOLS, Config
 from uvicorn.importer import ImportFromStringError, import_from_string
 
 from reuseport.channel import Failed
 from reuseport.settings import Settings
+from reuseport.worker.transfer import PROTOCOLS
 
 MOST_TEXT = 64 * 1024
 """Characters of a traceback that are reported: one message must hold it."""
@@ -39,11 +41,19 @@ def load(settings: Settings) -> Config:
     with withheld_errors() as errors:
         try:
             # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.
-            config = Config(settings.app, log_config=None, workers=1, **settings.uvicorn_options())
-            judge(import_from_string(settings.app), settings)
+            options = settings.uvicorn_options()
+            options["http"] = PROTOCOLS.get(settings.http, settings.http)
+            config = Config(settings.app, log_config=None, workers=1, **options)
+            judge(import_named("APP", settings.app), settings)
+            for flag, name, known in (
+                ("--loop", settings.loop, LOOP_FACTORIES),
+                ("--http", settings.http, HTTP_PROTOCOLS),
+                ("--ws", settings.ws, WS_PROTOCOLS),
+            ):
+                # None is uvicorn's word for nothing to import: --ws none.
+                if (target := known.get(name, name)) is not None:
+                    import_named(flag, name, target)
             config.load()
-        except ImportFromStringError as error:
-            raise StartupError(Failed("operator", f"APP {settings.app!r}: {error}")) from error
         except (ssl.SSLError, FileNotFoundError, PermissionError) as error:
             blame: Any = "operator" if not _in_application(error.__traceback__) else "application"
             raise StartupError(Failed(blame, describe(error))) from error
@@ -56,6 +66,32 @@ def load(settings: Settings) -> Config:
             # Of any kind, and the application's: it goes into the message whole.
             raise StartupError(Failed("application", describe(error))) from error
     return config
+
+
+def import_named(place: str, name: str, target: str | None = None) -> object:
+    """Import what the operator named; `target` is its import string where `name` is one of uvicorn's words.
+
+    Raises StartupError when the name leads nowhere; what fails inside the module itself is raised as it is.
+    """
+    try:
+        return import_from_string(target or name)
+    except (ImportFromStringError, ModuleNotFoundError) as error:
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if absent is not None and _in_application(error.__traceback__):
+            raise
+        text = f"{place} {name!r}: {_dead_end(target or name, absent)}"
+        raise StartupError(Failed("operator", text)) from error
+
+
+def _dead_end(target: str, absent: str | None) -> str:
+    module, _, attribute = target.partition(":")
+    if not module or not attribute:
+        return "it is no name that uvicorn knows; write module:attribute for one of your own"
+    if absent is not None or module not in sys.modules:
+        return f"there is no module {absent or module!r}; check the name, install it, or add --app-dir"
+    near = difflib.get_close_matches(attribute, vars(sys.modules[module]), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "name something that it defines"
+    return f"module {module!r} has no {attribute!r}; {hint}"
 
 
 def judge(application: object, settings: Settings) -> None:

@@ -8,8 +8,22 @@ import random
 import signal
 
 from reuseport import logs
-from reuseport.channel import Channel, Drain, Leaving, LimitReached, Message, PeerGoneError, Ready, ReopenLogs
+from reuseport.channel import (
+    Channel,
+    Drain,
+    Foster,
+    Leaving,
+    LimitReached,
+    Message,
+    PeerGoneError,
+    Ready,
+    ReopenLogs,
+    Unfoster,
+)
 from reuseport.settings import Settings
+from reuseport.worker.departure import Departure
+from reuseport.worker.fostering import Fostering
+from reuseport.worker.inbox import Inbox
 from reuseport.worker.meter import BEAT, Meter
 from reuseport.worker.server import Server
 
@@ -20,20 +34,26 @@ log = logging.getLogger("uvicorn.error")
 
 
 class Control:
-    """Reads the channel and the signals of a ready worker. Owns nothing."""
+    """Reads the channel and the signals of a ready worker."""
 
-    def __init__(self, channel: Channel, server: Server, meter: Meter, settings: Settings) -> None:
+    def __init__(
+        self, channel: Channel, server: Server, inbox: Inbox, meter: Meter, settings: Settings
+    ) -> None:
         self._channel = channel
         self._server = server
+        self._inbox = inbox
         self._meter = meter
+        self._fostering = Fostering(server, meter.desk)
         self._graceful_timeout = settings.graceful_timeout
+        self._leaving = False
         self._most_requests = settings.limit_max_requests
         if self._most_requests is not None:
             self._most_requests += random.randint(0, settings.limit_max_requests_jitter)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Listen to the launcher from now on."""
+        """Listen to the launcher and the other workers from now on."""
         self._loop = loop
+        self._inbox.open(loop)
         loop.add_reader(self._channel.fileno(), self._on_readable)
         loop.add_signal_handler(signal.SIGTERM, self._on_terminate)
         loop.add_signal_handler(signal.SIGUSR1, logs.reopen)
@@ -51,22 +71,34 @@ class Control:
             self._loop.remove_reader(self._channel.fileno())
             log.error("the launcher is gone: draining")  # noqa: TRY400 - there is no traceback worth showing
             self._meter.end_within(self._graceful_timeout + LAST_GRACE)
-            self._server.drain(self._graceful_timeout)
+            self._drain(self._graceful_timeout, [])
             return
-        for message, _ in received:
+        for message, fds in received:
             match message:
                 case Drain(timeout):
-                    self._server.drain(timeout)
+                    self._drain(timeout, fds)
+                case Foster(slot):
+                    self._fostering.begin(slot, fds)
+                case Unfoster(slot):
+                    self._fostering.end(slot)
                 case ReopenLogs():
                     logs.reopen()
                 case _:
                     raise TypeError(f"the launcher does not send {message!r}")
 
+    def _drain(self, timeout: float, heirs: list[int]) -> None:
+        # First: what others pass on from now is for our heirs, and waits for them.
+        self._inbox.close()
+        self._fostering.end_all()
+        self._server.drain(timeout, Departure(self._server.server_state, heirs, self._meter.desk))
+
     def _on_terminate(self) -> None:
-        """Somebody sent this one worker SIGTERM: drain, and let the launcher replace us meanwhile."""
-        if not self._server.should_exit:
+        """Somebody sent this one worker SIGTERM: ask to be replaced; the second time, do not wait for it."""
+        if self._leaving:
+            self._drain(self._graceful_timeout, [])
+        else:
+            self._leaving = True
             self._send(Leaving())
-            self._server.drain(self._graceful_timeout)
 
     def _count(self, most: int) -> None:
         """Tell the launcher once when `most` requests are answered."""

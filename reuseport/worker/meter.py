@@ -21,7 +21,7 @@ class Meter:
 
     def __init__(self, desk: memoryview[int], state: ServerState, patience: float) -> None:
         """`patience`: seconds of silence after which the process ends itself; 0 for never."""
-        self._desk = desk
+        self.desk = desk
         self._state = state
         self._patience = patience
         self._rearm_at = 0.0
@@ -39,7 +39,7 @@ class Meter:
 
     def _beat(self) -> None:
         now = self._loop.time()
-        desk = self._desk
+        desk = self.desk
         desk[Desk.LAG] = max(0, int((now - self._due) * 1e9))
         desk[Desk.IN_FLIGHT] = len(self._state.tasks)
         desk[Desk.CONNECTIONS] = len(self._state.connections)

@@ -63,6 +63,7 @@ class World(RuleBasedStateMachine):
         self.ready: set[int] = set()
         self.killed: set[int] = set()
         self.silent: set[int] = set()
+        self.fostering: set[tuple[int, int]] = set()
         self.pulse = 0
         self.stop_asked = False
         self.ever_ready = False
@@ -78,16 +79,18 @@ class World(RuleBasedStateMachine):
         for action in self.supervisor.handle(event, self.now):
             self.obey(action, phases, stopping)
 
-    def obey(self, action: Action, phases: dict[int, Phase], stopping: bool) -> None:
+    def obey(self, action: Action, phases: dict[int, Phase], stopping: bool) -> None:  # noqa: C901 - ditto
         match action:
             case ev.Spawn(worker, slot, desk):
                 assert not stopping, "nothing starts while stopping"
                 assert worker not in self.alive
                 assert desk not in {spawn.desk for spawn in self.alive.values() if spawn.slot == slot}
                 self.alive[worker] = action
-            case ev.Drain(worker):
+            case ev.Drain(worker, _, heirs):
                 assert worker in self.alive
                 assert phases[worker] in SERVING, "only who serves is drained"
+                assert stopping or heirs, "a connection has somewhere to go"
+                self.fostering = {pair for pair in self.fostering if pair[0] != worker}
                 self.check_drain(self.alive[worker].slot, worker, stopping)
             case ev.Terminate(worker):
                 assert worker in self.alive
@@ -97,9 +100,16 @@ class World(RuleBasedStateMachine):
             case ev.Kill(worker):
                 assert worker in self.alive
                 self.killed.add(worker)
-            case ev.Release(slot):
-                assert slot >= self.supervisor.target, "a slot in use keeps its listeners"
-                assert slot not in {spawn.slot for spawn in self.alive.values()}
+            case ev.Release():
+                assert self.supervisor._stopping is not None, "a slot keeps its listeners to the end"
+            case ev.Foster(worker, slot):
+                assert worker in self.ready
+                assert self.alive[worker].slot != slot
+                assert (worker, slot) not in self.fostering
+                self.fostering.add((worker, slot))
+            case ev.Unfoster(worker, slot):
+                assert (worker, slot) in self.fostering
+                self.fostering.remove((worker, slot))
             case ev.Exit(code):
                 assert not self.alive, "no orphans"
                 assert self.exit_code is None, "exits once"
@@ -140,6 +150,7 @@ class World(RuleBasedStateMachine):
         del self.alive[number]
         self.ready.discard(number)
         self.silent.discard(number)
+        self.fostering = {pair for pair in self.fostering if pair[0] != number}
         self.feed(ev.WorkerExited(number, f"worker {number} is gone"))
 
     @precondition(lambda self: self.ready)
@@ -166,7 +177,7 @@ class World(RuleBasedStateMachine):
     def tick(self, late: float = 0.0) -> None:
         self.pulse += 1
         pulses = {number: 0 if number in self.silent else self.pulse for number in self.supervisor.workers}
-        self.feed(ev.Tick(pulses, late))
+        self.feed(ev.Tick(pulses, dict.fromkeys(pulses, 0), late))
 
     @precondition(lambda self: self.running())
     @rule()
@@ -236,6 +247,20 @@ class World(RuleBasedStateMachine):
                 assert not slot.missing() or slot.full() or slot.retry_at > self.now
 
     @invariant()
+    def where_clients_connect_somebody_accepts(self) -> None:
+        supervisor = self.supervisor
+        if supervisor._stopping is not None:
+            return
+        ready = {worker.slot for worker in supervisor.workers.values() if worker.phase is Phase.READY}
+        for slot in supervisor.slots.values():
+            carers = [worker for worker, fostered in self.fostering if fostered == slot.number]
+            assert len(carers) <= 1
+            if slot.number in ready or not slot.opened:
+                assert not carers, "who is served is not fostered"
+            elif ready:
+                assert supervisor.workers[carers[0]].phase is Phase.READY
+
+    @invariant()
     def deadlines_lie_ahead(self) -> None:
         due = self.supervisor.next_deadline()
         assert due is None or due > self.now
@@ -267,8 +292,8 @@ class World(RuleBasedStateMachine):
                 break
             self.now += 0.5
             self.tick()
-        assert sorted(self.supervisor.slots) == list(range(self.supervisor.target))
-        assert all(slot.serving() for slot in self.supervisor.slots.values())
+        served = sorted(number for number, slot in self.supervisor.slots.items() if slot.serving())
+        assert served == list(range(self.supervisor.target))
         assert not self.supervisor._swaps
         assert self.supervisor._reloading is None
 
@@ -311,7 +336,7 @@ class DrainsBeforeReady(Supervisor):
         for swap in self._swaps:
             serving = self._slot(swap.slot).serving()
             if swap.successor is None and serving is not None:
-                self._drain(serving, now)
+                self._drain(serving, (swap.slot,), now)
         super()._start_swap(now)
 
 
@@ -350,8 +375,8 @@ class RestartsWhileStopping(Supervisor):
 class WaitsForever(Supervisor):
     """A draining worker has no deadline."""
 
-    def _drain(self, worker: Worker, now: float) -> None:
-        super()._drain(worker, now)
+    def _drain(self, worker: Worker, heirs: tuple[int, ...], now: float) -> None:
+        super()._drain(worker, heirs, now)
         worker.deadline = None
 
 
@@ -382,6 +407,20 @@ class KeepsTheEscrowNot(Supervisor):
         self._actions.append(ev.Release(worker.slot))
 
 
+class FostersOnlyOnce(Supervisor):
+    """A sibling that dies while it fosters has no successor in that."""
+
+    def _foster(self) -> None:
+        before = {slot.number: slot.foster for slot in self.slots.values()}
+        super()._foster()
+        for slot in self.slots.values():
+            old = before[slot.number]
+            if old is not None and old not in self.workers:
+                self._actions = [
+                    a for a in self._actions if not (isinstance(a, ev.Foster) and a.slot == slot.number)
+                ]
+
+
 BUGS = [
     DrainsBeforeReady,
     ForgetsTheDesk,
@@ -391,6 +430,7 @@ BUGS = [
     LosesARecycle,
     NeverRetries,
     KeepsTheEscrowNot,
+    FostersOnlyOnce,
 ]
 
 

@@ -1,0 +1,127 @@
+"""A worker leaves: its idle connections go to its heirs, the others linger, nobody is cut off.
+
+The heirs are inboxes of other slots, or of its own slot, where its successor reads. A connection goes over
+when it is idle: at once, or when its response is complete. What cannot go over (TLS, HTTP/2, a parser we
+do not know) and everything when there are no heirs (the whole server stops) lingers: the next response
+says `Connection: close`, and who stays silent is closed when the keep-alive timeout ends, not before.
+
+When the heir dies under way: its inbox is held by the launcher, so the connection waits there for the next
+reader. When we die: what is sent is sent, what is not dies with us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from uvicorn.config import Config
+
+from reuseport.scoreboard import Desk
+from reuseport.worker.transfer import (
+    PROTOCOLS,
+    State,
+    Transferable,
+    TransferableH11,
+    TransferableHttpTools,
+)
+
+SWEEP = 0.02
+"""Seconds between looks at connections that could not go at their last response: output waited, or the inbox
+was full."""
+
+FULL = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
+"""The heir has not read yet: its inbox holds no more, or the kernel allows no more descriptors under way
+(as many as RLIMIT_NOFILE, unix(7)). Both pass."""
+
+
+class Departure:
+    """Passes connections on while the worker leaves. Owns the heirs' descriptors."""
+
+    def __init__(self, state: State, heirs: Sequence[int], desk: memoryview[int]) -> None:
+        self.final = not heirs
+        """Nobody goes on: the whole server stops."""
+        self._state = state
+        self._heirs = [socket.socket(fileno=fd) for fd in heirs]
+        for heir in self._heirs:
+            heir.setblocking(False)
+        self._turns = itertools.cycle(self._heirs)
+        self._desk = desk
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, loop: asyncio.AbstractEventLoop, config: Config) -> None:
+        """Pass on what is idle now, and from now on each connection when it becomes idle."""
+        self._loop = loop
+        movable = not config.is_ssl and config.http_protocol_class in PROTOCOLS.values()
+        self._count_the_lingering(config)
+        if self.final or not movable:
+            # uvicorn puts these into every response, and closes after one that says so.
+            self._state.default_headers = [*self._state.default_headers, (b"connection", b"close")]
+        if self.final:
+            for connection in list(self._state.connections):
+                if not _speaks_http(connection):
+                    connection.shutdown()
+        elif movable:
+            self._state.on_idle = self.offer
+            self._sweep()
+        else:
+            self._start_missing_clocks()
+
+    def end(self) -> None:
+        """Pass on nothing more."""
+        self._state.on_idle = None
+        if self._timer is not None:
+            self._timer.cancel()
+        for heir in self._heirs:
+            heir.close()
+
+    def offer(self, connection: Transferable) -> None:
+        """Pass this connection on if it is idle and an heir has room."""
+        if connection.idle() and self._send(connection.transport.get_extra_info("socket").fileno()):
+            # Closes our descriptor and no more: without shutdown(2) the connection lives in its duplicate.
+            connection.transport.abort()
+
+    def _sweep(self) -> None:
+        for connection in list(self._state.connections):
+            if isinstance(connection, TransferableHttpTools | TransferableH11):
+                self.offer(connection)
+        self._timer = self._loop.call_later(SWEEP, self._sweep)
+
+    def _start_missing_clocks(self) -> None:
+        """A client that has asked for nothing yet would linger for ever: uvicorn's clock starts later."""
+        connections: list[Any] = list(self._state.connections)
+        for connection in connections:
+            if _speaks_http(connection) and connection.cycle is None:
+                connection.timeout_keep_alive_task = self._loop.call_later(
+                    connection.timeout_keep_alive, connection.timeout_keep_alive_handler
+                )
+
+    def _count_the_lingering(self, config: Config) -> None:
+        for connection in self._state.connections:
+            if self.final:
+                self._desk[Desk.LINGERED_STOP] += 1
+            elif config.is_ssl:
+                self._desk[Desk.LINGERED_TLS] += 1
+            elif not isinstance(connection, TransferableHttpTools | TransferableH11):
+                self._desk[Desk.LINGERED_PROTOCOL] += 1
+
+    def _send(self, fd: int) -> bool:
+        for heir in itertools.islice(self._turns, len(self._heirs)):
+            try:
+                socket.send_fds(heir, [b"c"], [fd])
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                self._desk[Desk.HANDOFFS_REFUSED] += 1
+            else:
+                self._desk[Desk.HANDOFFS_SENT] += 1
+                return True
+        return False
+
+
+def _speaks_http(connection: Any) -> bool:
+    """One of uvicorn's HTTP protocols, not one of its WebSocket protocols."""
+    return hasattr(connection, "timeout_keep_alive_handler")

@@ -1,0 +1,60 @@
+"""Accepting for a slot whose worker is gone: from its listeners and its inbox, until it is served again."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reuseport.worker.inbox import Inbox
+from reuseport.worker.server import Server
+
+
+@dataclass(slots=True)
+class _Fostered:
+    """One slot in our care."""
+
+    inbox: Inbox
+    servers: list[asyncio.base_events.Server] = field(default_factory=list)
+    ended: bool = False
+
+
+class Fostering:
+    """The slots this worker accepts for beside its own. Owns the duplicates it was sent."""
+
+    def __init__(self, server: Server, desk: memoryview[int]) -> None:
+        self._server = server
+        self._desk = desk
+        self._slots: dict[int, _Fostered] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, slot: int, fds: Sequence[int]) -> None:
+        """Accept for the slot: `fds` are the receiving end of its inbox and its listeners."""
+        loop = asyncio.get_running_loop()
+        fostered = self._slots[slot] = _Fostered(Inbox(fds[0], self._server, self._desk))
+        fostered.inbox.open(loop)
+        task = loop.create_task(self._accept(fostered, [socket.socket(fileno=fd) for fd in fds[1:]]))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, fostered: _Fostered, listeners: Sequence[socket.socket]) -> None:
+        for listener in listeners:
+            server = await self._server.accept_from(listener)
+            if fostered.ended:  # while the event loop turned
+                server.close()
+            else:
+                fostered.servers.append(server)
+
+    def end(self, slot: int) -> None:
+        """Accept for the slot no more; what was accepted is ours."""
+        fostered = self._slots.pop(slot)
+        fostered.ended = True
+        fostered.inbox.close()
+        for server in fostered.servers:
+            server.close()
+
+    def end_all(self) -> None:
+        """This worker leaves: somebody else is told to foster."""
+        for slot in list(self._slots):
+            self.end(slot)

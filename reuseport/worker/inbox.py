@@ -1,0 +1,67 @@
+"""Connections that other workers pass to this slot: read them from the slot's inbox and go on serving them.
+
+The inbox is one end of a SOCK_SEQPACKET pair that belongs to the slot, as its listeners do: the launcher
+holds a duplicate of both ends, so a connection under way when this worker dies waits for its successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+from reuseport.scoreboard import Desk
+from reuseport.worker.server import Server
+from reuseport.worker.transfer import TransferableH11, TransferableHttpTools
+
+AT_ONCE = 64
+"""Connections taken up before the event loop turns: a flood of them must not stall the requests of others."""
+
+log = logging.getLogger("uvicorn.error")
+
+
+class Inbox:
+    """Reads one inbox while it is open. Owns its descriptor."""
+
+    def __init__(self, fd: int, server: Server, desk: memoryview[int]) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(False)
+        self._server = server
+        self._desk = desk
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take up what comes, from now on."""
+        self._loop = loop
+        loop.add_reader(self._socket.fileno(), self._on_readable)
+
+    def close(self) -> None:
+        """Take up nothing more: what still comes waits for whoever opens this inbox next."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    def _on_readable(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                packet, fds, flags, _ = socket.recv_fds(self._socket, 16, 1, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return
+            if not packet:  # end of file: the launcher and every worker that could send are gone
+                self._loop.remove_reader(self._socket.fileno())
+                return
+            if flags & socket.MSG_CTRUNC:
+                log.error("a connection passed to us is lost: no descriptor is free; raise ulimit -n")
+            for fd in fds:
+                task = self._loop.create_task(self._take_up(socket.socket(fileno=fd)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _take_up(self, connection: socket.socket) -> None:
+        _, protocol = await self._loop.connect_accepted_socket(self._server.protocol, connection)
+        self._desk[Desk.HANDOFFS_RECEIVED] += 1
+        # uvicorn starts the keep-alive clock after a response; the one this connection waits after was given
+        # by another worker. If the client has spoken meanwhile, the clock is not ours to start.
+        if isinstance(protocol, TransferableHttpTools | TransferableH11) and protocol.idle():
+            protocol.timeout_keep_alive_task = self._loop.call_later(
+                protocol.timeout_keep_alive, protocol.timeout_keep_alive_handler
+            )

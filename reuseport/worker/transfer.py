@@ -1,0 +1,85 @@
+"""uvicorn's HTTP protocols, each able to say whether its connection can be passed to another worker.
+
+A connection is idle when no response is running, nothing is pipelined, the parser holds no byte of a next
+request and no output waits. Its descriptor then *is* the connection: what the client sends meanwhile stays in
+the kernel's socket buffer. TLS keeps its keys in the process and HTTP/2 its streams, so neither can go.
+
+Subclasses, passed to uvicorn as its `http` class; uvicorn itself stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeAlias
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+
+class State(ServerState):
+    """uvicorn's shared state, and who wants idle connections while the worker leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_idle: Callable[[Transferable], None] | None = None
+
+
+class TransferableHttpTools(HttpToolsProtocol):
+    """httptools, whose parser tells nothing of what it holds: uvicorn's own state does."""
+
+    server_state: State
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.server_state.on_idle is not None:
+            self.server_state.on_idle(self)
+
+    def idle(self) -> bool:
+        """Whether the descriptor is all there is to this connection."""
+        if self.scheme == "https" or self.pipeline or not _quiet(self.transport):
+            return False
+        if self.cycle is None:
+            return self.scope is None  # type: ignore[unreachable] # uvicorn's types know no fresh connection
+        # A request that has begun has a scope of its own before it has a cycle. A body of which a rest is
+        # still to come is bytes of this request, however complete the response.
+        cycle = self.cycle
+        return cycle.response_complete and not cycle.more_body and cycle.scope is self.scope
+
+
+class TransferableH11(H11Protocol):
+    """h11, whose connection object knows what it holds."""
+
+    server_state: State
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.server_state.on_idle is not None:
+            self.server_state.on_idle(self)
+
+    def idle(self) -> bool:
+        """Whether the descriptor is all there is to this connection."""
+        if self.scheme == "https" or not _quiet(self.transport):
+            return False
+        conn = self.conn
+        return (
+            conn.our_state is h11.IDLE and conn.their_state is h11.IDLE and conn.trailing_data == (b"", False)
+        )
+
+
+Transferable: TypeAlias = TransferableHttpTools | TransferableH11
+
+
+PROTOCOLS: dict[str, type[asyncio.Protocol]] = {
+    "auto": TransferableHttpTools,
+    "httptools": TransferableHttpTools,
+    "h11": TransferableH11,
+}
+"""By uvicorn's names. Any other protocol serves as it is, and lingers where these are passed on."""
+
+
+def _quiet(transport: asyncio.Transport) -> bool:
+    """Open, and with nothing left to write."""
+    return not transport.is_closing() and transport.get_write_buffer_size() == 0
