@@ -189,9 +189,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Close the launcher's duplicates of the slot's listeners: the server stops, its worker has the last."""
-
-    slot: int
+    """Close the launcher's duplicates of all listeners: the server stops, its workers have the last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,14 @@ class Ports:
         else:
             self._escrow[slot] = fds
 
-    def release(self, slot: int) -> None:
-        """Close the duplicates of a slot's listeners: whoever else holds one has the last."""
-        for fd in self._escrow.pop(slot, []):
-            os.close(fd)
+    def release(self) -> None:
+        """Close our duplicates of every listener: from now on the workers' are the last."""
+        for fds in self._escrow.values():
+            for fd in fds:
+                os.close(fd)
+        self._escrow.clear()
+        for _, listener in self.shared:
+            listener.close()
 
     def inbox(self, slot: int) -> tuple[int, int]:
         """The slot's inbox: the end its worker receives connections from, and the end others send them to.
@@ -70,8 +74,7 @@ class Ports:
 
     def close(self) -> None:
         """Close every duplicate and inbox."""
-        for slot in list(self._escrow):
-            self.release(slot)
+        self.release()
         for ends in self._inboxes.values():
             for end in ends:
                 end.close()

@@ -32,6 +32,13 @@ class Policy:
     backoff_most: float = 30.0
     stable_after: float = 10.0  # a worker that was ready this long did not crash "again"
 
+    def backoff(self, losses: int) -> float:
+        """Seconds until the next try, before jitter: none after the first loss in a row, then doubled."""
+        if losses <= 1:
+            return 0.0
+        # The exponent is bounded before it is one: 2.0 ** 1100 is an OverflowError.
+        return min(self.backoff_most, self.backoff_first * 2.0 ** min(losses - 2, 16))
+
 
 @dataclass(slots=True)
 class Worker:
@@ -96,17 +103,3 @@ class Slot:
         """A scoreboard row of this slot that no living worker writes."""
         taken = {worker.desk for worker in self.workers}
         return next(desk for desk in range(DESKS) if desk not in taken)
-
-
-@dataclass(slots=True)
-class Swap:
-    """A planned replacement, start before stop: the slot's worker goes only when its successor is ready."""
-
-    slot: int
-    reason: Reason
-    not_before: float
-    successor: int | None = None
-
-    def startable(self, slot: Slot, now: float) -> bool:
-        """The slot has room, nobody else is on the way into it, and the back-off is over."""
-        return now >= self.not_before and slot.starting() is None and not slot.full()

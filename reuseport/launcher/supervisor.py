@@ -17,8 +17,10 @@ from collections.abc import Iterator
 
 from reuseport.launcher import events as ev
 from reuseport.launcher.events import Action, Blame, Event, Reason
+from reuseport.launcher.fostering import arrange
 from reuseport.launcher.phases import SERVING, Cue, Phase, after
-from reuseport.launcher.slots import Policy, Slot, Swap, Worker
+from reuseport.launcher.rollout import Rollout
+from reuseport.launcher.slots import Policy, Slot, Worker
 
 
 class Supervisor:
@@ -37,9 +39,7 @@ class Supervisor:
         self._ever_ready = False
         self._announced = False
         self._first_blame: Blame | None = None
-        self._swaps: list[Swap] = []
-        self._reloading: int | None = None
-        self._reload_again = False
+        self._rollout = Rollout()
         self._stopping: int | None = None
         """The exit code, once the end is decided."""
         self._drain_at: float | None = None
@@ -103,7 +103,7 @@ class Supervisor:
             for slot in self.slots.values():
                 if slot.missing() and not slot.full():
                     yield slot.retry_at
-            for swap in self._swaps:
+            for swap in self._rollout.swaps:
                 if swap.successor is None:
                     yield swap.not_before
 
@@ -130,7 +130,7 @@ class Supervisor:
         )
         for predecessor in predecessors:
             self._drain(predecessor, (slot.number,), now)
-        self._swaps = [swap for swap in self._swaps if swap.successor != worker.number]
+        self._rollout.fulfil(slot.number, worker.generation)
         if not self._announced and all(self._served(number) for number in range(self.target)):
             self._announced = True
             self._report("info", f"all {self.target} workers are ready")
@@ -150,10 +150,9 @@ class Supervisor:
         self._lost(worker, how, Reason.CRASH, now)
 
     def _on_limit(self, worker: Worker, reason: Reason, detail: str, now: float) -> None:
-        planned = any(swap.slot == worker.slot for swap in self._swaps)
-        if self._stopping is None and worker.phase in SERVING and not planned:
+        wanted = self._stopping is None and worker.phase in SERVING
+        if wanted and self._rollout.recycle(worker.slot, reason, now):
             self._report("info", f"worker in slot {worker.slot} will be recycled: {detail}")
-            self._swaps.append(Swap(worker.slot, reason, now))
 
     def _on_pulse(self, worker: Worker, pulse: int, late: float, now: float) -> None:
         if pulse != worker.pulse or late > 0:
@@ -183,8 +182,8 @@ class Supervisor:
     def _on_reload(self, now: float) -> None:
         if self._stopping is not None:
             self._report("info", "reload refused: stopping")
-        elif self._reloading is not None:
-            self._reload_again = True
+        elif self._rollout.generation is not None:
+            self._rollout.again = True
             self._report("info", "a reload is running; one more follows it")
         else:
             self._begin_reload(now)
@@ -198,7 +197,10 @@ class Supervisor:
         else:
             self._report("info", f"scaling from {self.target} to {wanted} workers")
             for number in range(self.target, wanted):
-                self._slot(number).reason = Reason.SCALE
+                slot = self._slot(number)
+                slot.reason = Reason.SCALE
+                # It may have served an older generation before it was scaled away.
+                slot.generation = self._rollout.generation or self.generation
             self.target = wanted
 
     # ── what follows ──────────────────────────────────────────────────────────────────────────────────
@@ -214,7 +216,7 @@ class Supervisor:
         if self._stopping is not None:
             self._finish_stop(now)
         if self._stopping is None or self._drain_at is not None:
-            self._foster()
+            self._actions += arrange(self.slots, self.workers)
 
     def _lose_patience(self, now: float) -> None:
         """Act on every deadline that is over, and on every lifetime."""
@@ -246,7 +248,7 @@ class Supervisor:
         """
         heirs = tuple(number for number in range(self.target) if self._served(number))
         for slot in [slot for slot in self.slots.values() if slot.number >= self.target]:
-            self._swaps = [swap for swap in self._swaps if swap.slot != slot.number]
+            self._rollout.forget(slot.number)
             for worker in slot.workers:
                 if worker.phase is Phase.STARTING:
                     self._terminate(worker, now)
@@ -254,37 +256,6 @@ class Supervisor:
                     self._drain(worker, heirs, now)
             if not slot.workers and not slot.opened:
                 del self.slots[slot.number]
-
-    def _foster(self) -> None:
-        """Let a sibling accept wherever nobody does: the least busy one that is ready."""
-        for slot in self.slots.values():
-            carer = self.workers.get(slot.foster) if slot.foster is not None else None
-            if carer is None or carer.phase not in SERVING:
-                # Who drains or dies has let go already.
-                slot.foster = carer = None
-            if carer is not None and carer.phase is Phase.READY and slot.unattended():
-                continue
-            wanted = self._sibling(slot) if slot.unattended() else None
-            if carer is not None and (wanted is not None or not slot.unattended()):
-                slot.foster = None
-                self._actions.append(ev.Unfoster(carer.number, slot.number))
-            if wanted is not None:
-                slot.foster = wanted.number
-                self._actions.append(ev.Foster(wanted.number, slot.number))
-
-    def _sibling(self, slot: Slot) -> Worker | None:
-        """The ready worker of another slot that fosters fewest slots and has least to do."""
-        fostering = [other.foster for other in self.slots.values()]
-        ready = [
-            worker
-            for worker in self.workers.values()
-            if worker.phase is Phase.READY and worker.slot != slot.number
-        ]
-        return min(
-            ready,
-            key=lambda worker: (fostering.count(worker.number), worker.load, worker.number),
-            default=None,
-        )
 
     def _fill(self, now: float) -> None:
         """Start the missing workers, a few at a time."""
@@ -301,16 +272,11 @@ class Supervisor:
 
     def _start_swap(self, now: float) -> None:
         """Start the next planned replacement; there is one at a time."""
-        if any(swap.successor is not None for swap in self._swaps):
-            return
-        # A recycle whose worker meanwhile died is done: the restart has replaced it.
-        self._swaps = [s for s in self._swaps if s.reason is Reason.RELOAD or self._served(s.slot)]
-        for swap in self._swaps:
+        swap = self._rollout.next(self._slot, now)
+        if swap is not None:
             slot = self._slot(swap.slot)
-            if swap.startable(slot, now):
-                reload = self._reloading if swap.reason is Reason.RELOAD else None
-                swap.successor = self._spawn(slot, reload or slot.generation, swap.reason, now).number
-                return
+            reload = self._rollout.generation if swap.reason is Reason.RELOAD else None
+            swap.successor = self._spawn(slot, reload or slot.generation, swap.reason, now).number
 
     def _give_up_first_start(self, now: float) -> None:
         """Exit when everything that was started has failed and nothing ever was ready."""
@@ -322,34 +288,34 @@ class Supervisor:
     # ── reload ────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_reload(self, now: float) -> None:
-        self._reload_again = False
         self._last_generation += 1
-        self._reloading = self._last_generation
-        self._report("info", f"reload: generation {self._reloading}, {self.target} slots, one at a time")
-        # A recycle that has not begun is part of the reload; one that has goes on and is reloaded in turn.
-        self._swaps = [swap for swap in self._swaps if swap.successor is not None]
-        self._swaps += [Swap(number, Reason.RELOAD, now) for number in range(self.target)]
+        self._rollout.begin_reload(self._last_generation, range(self.target), now)
+        self._report(
+            "info", f"reload: generation {self._last_generation}, {self.target} slots, one at a time"
+        )
 
     def _settle_reload(self, now: float) -> None:
         """Declare the reload done when no swap of it is left."""
-        if self._reloading is None or any(swap.reason is Reason.RELOAD for swap in self._swaps):
+        if not self._rollout.reloaded():
             return
-        self.generation, self._reloading = self._reloading, None
+        self.generation = self._rollout.generation or self.generation
         self._report("info", f"reload: generation {self.generation} serves in every slot")
-        if self._reload_again:
-            self._begin_reload(now)
+        self._end_reload(now)
 
     def _abort_reload(self, why: str, now: float) -> None:
-        reloaded = sum(self._slot(number).generation == self._reloading for number in range(self.target))
+        generation = self._rollout.generation
+        reloaded = sum(self._slot(number).generation == generation for number in range(self.target))
         mixed = f"; {reloaded} of {self.target} slots already run the new one" if reloaded else ""
         self._report(
             "error",
-            f"reload to generation {self._reloading} aborted: {why}: "
+            f"reload to generation {generation} aborted: {why}: "
             f"generation {self.generation} keeps serving{mixed}",
         )
-        self._reloading = None
-        self._swaps = [swap for swap in self._swaps if swap.reason is not Reason.RELOAD]
-        if self._reload_again:
+        self._end_reload(now)
+
+    def _end_reload(self, now: float) -> None:
+        self._rollout.end_reload()
+        if self._rollout.again:
             self._begin_reload(now)
 
     # ── stop ──────────────────────────────────────────────────────────────────────────────────────────
@@ -358,9 +324,7 @@ class Supervisor:
         """Decide the end: nothing starts any more; who serves drains after `delay` seconds."""
         self._stopping = code
         self._drain_at = now + delay
-        self._swaps.clear()
-        self._reloading = None
-        self._reload_again = False
+        self._rollout.clear()
         for worker in self.workers.values():
             if worker.phase is Phase.STARTING:
                 self._terminate(worker, now)
@@ -378,7 +342,7 @@ class Supervisor:
         if self._drain_at is not None and now >= self._drain_at:
             self._drain_at = None
             # First, so that a worker that has taken its whole queue closes the last copy of its listeners.
-            self._actions += [ev.Release(slot.number) for slot in self.slots.values() if slot.opened]
+            self._actions.append(ev.Release())
             for worker in self.workers.values():
                 if worker.phase in SERVING:
                     self._drain(worker, (), now)
@@ -433,12 +397,12 @@ class Supervisor:
         slot = self.slots[worker.slot]
         stable = worker.ready_at is not None and now - worker.ready_at >= self.policy.stable_after
         slot.losses = 1 if stable else slot.losses + 1
-        pause = self._backoff(slot.losses)
+        pause = self.policy.backoff(slot.losses) * self._rng.uniform(0.5, 1.0)
         slot.retry_at = now + pause
         slot.reason = reason
         if pause and slot.missing() and self._ever_ready:
             self._report("warning", f"slot {slot.number} is tried again in {pause:.1f} s")
-        swap = next((swap for swap in self._swaps if swap.successor == worker.number), None)
+        swap = self._rollout.of_successor(worker.number)
         if swap is None:
             return
         if swap.reason is Reason.RELOAD:
@@ -447,17 +411,10 @@ class Supervisor:
             swap.successor = None
             swap.not_before = slot.retry_at
 
-    def _backoff(self, losses: int) -> float:
-        """Seconds until the next try: none after the first loss, then doubled, with jitter."""
-        if losses <= 1:
-            return 0.0
-        most = min(self.policy.backoff_most, self.policy.backoff_first * 2.0 ** min(losses - 2, 16))
-        return most * self._rng.uniform(0.5, 1.0)
-
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────
 
     def _slot(self, number: int) -> Slot:
-        return self.slots.setdefault(number, Slot(number, self._reloading or self.generation))
+        return self.slots.setdefault(number, Slot(number, self._rollout.generation or self.generation))
 
     def _served(self, number: int) -> bool:
         slot = self.slots.get(number)

@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 from reuseport.launcher import events as ev
 from reuseport.launcher.events import Action, Event, Reason
 from reuseport.launcher.phases import SERVING, Phase
-from reuseport.launcher.slots import Policy, Slot, Swap, Worker
+from reuseport.launcher.rollout import Swap
+from reuseport.launcher.slots import Policy, Slot, Worker
 from reuseport.launcher.supervisor import Supervisor
 
 CAPACITY = 5
@@ -194,7 +195,8 @@ class World(RuleBasedStateMachine):
     @rule(data=st.data(), chance=st.integers(0, 15))
     def is_asked_to_stop(self, data: st.DataObject, chance: int) -> None:
         if chance == 0:
-            event = data.draw(st.sampled_from([ev.StopRequested(), ev.StopRequested(), ev.QuitRequested()]))
+            events: list[Event] = [ev.StopRequested(), ev.StopRequested(), ev.QuitRequested()]
+            event = data.draw(st.sampled_from(events))
             self.stop_asked = True
             self.feed(event)
 
@@ -218,10 +220,11 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def one_planned_replacement_at_a_time(self) -> None:
+        planned = {Reason.RELOAD, Reason.LIFETIME, Reason.TERMINATED, *RECYCLES}
         overlaps = [
-            slot
-            for slot in self.supervisor.slots.values()
-            if slot.starting() and slot.starting().reason in (Reason.RELOAD, Reason.LIFETIME, *RECYCLES)
+            worker
+            for worker in self.supervisor.workers.values()
+            if worker.phase is Phase.STARTING and worker.reason in planned
         ]
         assert len(overlaps) <= 1
 
@@ -288,14 +291,14 @@ class World(RuleBasedStateMachine):
                     self.ready.add(number)
                     self.feed(ev.WorkerReady(number))
             served = sorted(number for number, slot in self.supervisor.slots.items() if slot.serving())
-            if served == list(range(self.supervisor.target)) and not self.supervisor._swaps:
+            if served == list(range(self.supervisor.target)) and not self.supervisor._rollout.swaps:
                 break
             self.now += 0.5
             self.tick()
         served = sorted(number for number, slot in self.supervisor.slots.items() if slot.serving())
         assert served == list(range(self.supervisor.target))
-        assert not self.supervisor._swaps
-        assert self.supervisor._reloading is None
+        assert not self.supervisor._rollout.swaps
+        assert self.supervisor._rollout.generation is None
 
     def stops(self) -> None:
         """From any state, a stop and the deadlines reach the exit, though nobody listens."""
@@ -333,7 +336,7 @@ class DrainsBeforeReady(Supervisor):
     """Stop before start."""
 
     def _start_swap(self, now: float) -> None:
-        for swap in self._swaps:
+        for swap in self._rollout.swaps:
             serving = self._slot(swap.slot).serving()
             if swap.successor is None and serving is not None:
                 self._drain(serving, (swap.slot,), now)
@@ -355,7 +358,7 @@ class Crowds(Supervisor):
     """Two quick reloads put three workers into one slot."""
 
     def _start_swap(self, now: float) -> None:
-        for swap in self._swaps:
+        for swap in self._rollout.swaps:
             slot = self._slot(swap.slot)
             if swap.successor is None and slot.starting() is None:
                 first, slot.workers[:] = slot.workers[:1], slot.workers[1:]
@@ -384,11 +387,11 @@ class LosesARecycle(Supervisor):
     """A failed successor leaves its swap hanging, and with it every later one."""
 
     def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
-        kept = [Swap(swap.slot, swap.reason, swap.not_before, swap.successor) for swap in self._swaps]
+        kept = [Swap(swap.slot, swap.reason, swap.not_before, swap.successor) for swap in self._rollout.swaps]
         super()._lost(worker, why, reason, now)
         if not kept or kept[0].reason is Reason.RELOAD:
             return
-        self._swaps = kept
+        self._rollout.swaps = kept
 
 
 class NeverRetries(Supervisor):
@@ -404,21 +407,17 @@ class KeepsTheEscrowNot(Supervisor):
 
     def _on_exited(self, worker: Worker, how: str, blame: ev.Blame, now: float) -> None:
         super()._on_exited(worker, how, blame, now)
-        self._actions.append(ev.Release(worker.slot))
+        self._actions.append(ev.Release())
 
 
 class FostersOnlyOnce(Supervisor):
     """A sibling that dies while it fosters has no successor in that."""
 
-    def _foster(self) -> None:
+    def _advance(self, now: float) -> None:
         before = {slot.number: slot.foster for slot in self.slots.values()}
-        super()._foster()
-        for slot in self.slots.values():
-            old = before[slot.number]
-            if old is not None and old not in self.workers:
-                self._actions = [
-                    a for a in self._actions if not (isinstance(a, ev.Foster) and a.slot == slot.number)
-                ]
+        super()._advance(now)
+        orphaned = {slot for slot, foster in before.items() if foster and foster not in self.workers}
+        self._actions = [a for a in self._actions if not (isinstance(a, ev.Foster) and a.slot in orphaned)]
 
 
 BUGS = [
