@@ -19,6 +19,7 @@ socket's buffer has no room for waits in the channel, in order, and the owner's 
 
 from __future__ import annotations
 
+import array
 import collections
 import json
 import os
@@ -172,9 +173,7 @@ class Channel:
         received: list[tuple[Message, list[int]]] = []
         while True:
             try:
-                packet, fds, flags, _ = socket.recv_fds(
-                    self._socket, PACKET, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-                )
+                packet, fds, flags = receive_packet(self._socket, PACKET, MOST_DESCRIPTORS)
             except BlockingIOError:
                 return received
             except ConnectionResetError:
@@ -198,6 +197,10 @@ class Channel:
         self._waiting.clear()
         self._socket.close()
 
+    def leave_open(self) -> None:
+        """Leave this end to the kernel, which closes it with the process: not a moment before."""
+        self._socket.detach()
+
     def _try(self, packet: bytes, fds: Sequence[int]) -> bool:
         """Whether the packet is off our hands: sent, or nobody is there to read it."""
         try:
@@ -207,6 +210,22 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError):
             return True
         return True
+
+
+def receive_packet(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int], int]:
+    """The next packet, its descriptors (close-on-exec, the caller's) and its flags. Raises as recvmsg(2).
+
+    Not socket.recv_fds: it takes flags and passes none on, so what came would be inherited by everything
+    the application executes, and a listener or a connection would outlive its worker there.
+    """
+    fds = array.array("i")
+    room = socket.CMSG_LEN(most * fds.itemsize)
+    packet, ancillary, flags, _ = sock.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            # What was cut short (MSG_CTRUNC) may end within a number.
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return packet, list(fds), flags
 
 
 def _close(fds: Iterable[int]) -> None:

@@ -20,6 +20,8 @@ import click
 
 from reuseport.settings import Settings
 
+log = logging.getLogger("reuseport")
+
 TRACE = 5
 """uvicorn's level below DEBUG."""
 
@@ -78,16 +80,18 @@ def configure(settings: Settings, place: Place) -> None:
 
 
 def reopen() -> None:
-    """Close every log file of this process; the next line opens it anew by its name."""
-    for handler in _handlers():
+    """Open every log file of this process anew by its name; one that cannot be opened is kept."""
+    for handler in set(_handlers()):
         if isinstance(handler, logging.FileHandler) and handler.stream is not None:
-            handler.acquire()
             try:
-                handler.stream.close()
-                # FileHandler.emit opens a missing stream itself.
-                handler.stream = None
-            finally:
-                handler.release()
+                fresh = handler._open()
+            except OSError as error:
+                # Not closed first and left to FileHandler.emit: there the error would hit whoever logs.
+                log.error("%s goes on in the old file: %s", handler.baseFilename, error)  # noqa: TRY400 - no defect
+                continue
+            old = handler.setStream(fresh)
+            if old is not None:
+                old.close()
 
 
 def _label_records(place: Place) -> None:

@@ -23,7 +23,13 @@ def check(settings: Settings) -> str:
     parse_all(settings.binds())
     channel, theirs = Channel.pair()
     with theirs:
-        process = execute("reuseport.worker.check", [], theirs.fileno(), worker_environment(os.environ))
+        # An application may ask for its slot as soon as it is imported: it gets those of a first worker.
+        environment = {
+            **worker_environment(os.environ),
+            "REUSEPORT_SLOT": "0",
+            "REUSEPORT_GENERATION": "1",
+        }
+        process = execute("reuseport.worker.check", [], theirs.fileno(), environment)
     channel.send(Start(settings.to_json(), 0, 0, 0, [], 0, 0))
     try:
         answer = _answer(channel, settings)

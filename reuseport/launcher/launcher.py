@@ -211,9 +211,14 @@ class Launcher:
 
     def _reap_strays(self) -> None:
         """As PID 1 the launcher inherits orphans: a zombie of somebody else's is reaped here."""
-        known = {process.pid: number for number, process in self.processes.items()}
-        for pid in strays.reap(known):
-            self._on_exit(known[pid])
+        while True:
+            # Anew each time: an exit that is acted on may have spawned a worker, which is no stray.
+            known = {process.pid: number for number, process in self.processes.items()}
+            dead = strays.reap(known)
+            if not dead:
+                return
+            for pid in dead:
+                self._on_exit(known[pid])
 
     def _reopen_logs(self) -> None:
         reopen()
@@ -236,22 +241,30 @@ class Launcher:
                 case ev.Unfoster(worker, slot):
                     self._send(self.processes[worker], Unfoster(slot))
                 case ev.Terminate(worker):
-                    self.processes[worker].end(signal.SIGTERM)
+                    self._end(worker, signal.SIGTERM)
                 case ev.Abort(worker):
-                    self.processes[worker].end(signal.SIGABRT)
+                    self._end(worker, signal.SIGABRT)
                 case ev.Kill(worker):
-                    self.processes[worker].end(signal.SIGKILL)
-                case ev.Release(slot):
-                    self.ports.release(slot)
+                    self._end(worker, signal.SIGKILL)
+                case ev.Release():
+                    self.ports.release()
                 case ev.Report(level, text):
                     log.log(logging.getLevelNamesMapping()[level.upper()], text)
                 case ev.Exit(code):
                     self.exit_code = code
                     self._loop.stop()
 
+    def _end(self, worker: int, with_signal: signal.Signals) -> None:
+        process = self.processes.get(worker)
+        # A worker that could not be spawned has no process, and its WorkerExited is on its way.
+        if process is not None:
+            process.end(with_signal)
+
     def _spawn(self, spawn: ev.Spawn) -> None:
         self.scoreboard.take_desk(spawn.slot, spawn.desk, spawn.generation)
         try:
+            # First: a slot without an inbox could not be served, and no descriptor may be free for one.
+            receiving, _ = self.ports.inbox(spawn.slot)
             process = Process.start(spawn, os.environ)
         except OSError as error:
             how = f"worker in slot {spawn.slot} could not be spawned: {error}"
@@ -273,7 +286,6 @@ class Launcher:
         )
         if adopted:
             self.scoreboard.slot(spawn.slot)[SlotWord.ADOPTIONS] += 1
-        receiving, _ = self.ports.inbox(spawn.slot)
         self._send(process, start, [self.scoreboard.fd, receiving, *shared, *adopted])
 
     def _foster(self, worker: int, slot: int) -> None:

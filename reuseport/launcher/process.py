@@ -36,6 +36,7 @@ _NOT_FOR_WORKERS = (
     "WATCHDOG_PID",
     "LISTEN_FDS",
     "LISTEN_PID",
+    "LISTEN_PIDFDID",
     "LISTEN_FDNAMES",
 )
 """What the service manager says to the launcher alone (sd_notify(3), sd_listen_fds(3))."""
@@ -70,8 +71,15 @@ class Process:
                         "REUSEPORT_GENERATION": str(spawn.generation),
                     },
                 )
+            except OSError:
+                channel.close()
+                raise
+            try:
                 return cls(spawn, channel, popen)
             except OSError:
+                # Without a pidfd nobody would see its end. It has served nobody yet.
+                popen.kill()
+                popen.wait()
                 channel.close()
                 raise
 

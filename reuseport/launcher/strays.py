@@ -10,8 +10,8 @@ def reap(workers: Container[int]) -> list[int]:
     """Reap every dead child that is no worker; return the pids of dead workers met on the way, unreaped.
 
     The kernel offers dead children in no order that helps, and looking without reaping (WNOWAIT) shows the
-    same one again: so the walk ends at the first worker, whose pidfd is readable in any case. SIGCHLD
-    comes again for what is behind it once that worker is reaped by the caller.
+    same one again: so the walk ends at the first worker. The caller reaps it and asks again, for what is
+    behind it: one SIGCHLD may stand for several deaths (signal(7)), and no other follows.
     """
     while True:
         try:

@@ -43,6 +43,9 @@ def main() -> int:
     except StartupError as error:
         channel.send(error.failed)
         return STARTUP_FAILURE
+    finally:
+        # The end of file means that we are gone, and threads of the application may go on for a while.
+        channel.leave_open()
     return 0
 
 

@@ -20,8 +20,9 @@ from reuseport.channel import Failed
 from reuseport.settings import Settings
 from reuseport.worker.transfer import PROTOCOLS
 
-MOST_TEXT = 64 * 1024
-"""Characters of a traceback that are reported: one message must hold it."""
+MOST_TEXT = 16_000
+"""Characters of a traceback that are reported: one message must hold it (channel.PACKET), and JSON writes
+a character beyond the Basic Multilingual Plane in 12 bytes."""
 
 
 class StartupError(Exception):
@@ -29,7 +30,8 @@ class StartupError(Exception):
 
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.text)
-        self.failed = failed
+        # Its end: that is where a traceback names the error.
+        self.failed = Failed(failed.blame, failed.text[-MOST_TEXT:])
 
 
 def load(settings: Settings) -> Config:
@@ -149,7 +151,7 @@ def withheld_errors() -> Iterator[list[str]]:
 def describe(error: BaseException) -> str:
     """The traceback as text, from the application's first frame on: ours and the importer's tell nothing."""
     lines = traceback.format_exception(type(error), error, _first_of_application(error.__traceback__))
-    return "".join(lines).strip()[-MOST_TEXT:]
+    return "".join(lines).strip()
 
 
 def _first_of_application(step: TracebackType | None) -> TracebackType | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import os
 import select
 import signal
 import socket
@@ -41,8 +42,13 @@ def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _GROUP_SIGNALS)
     # SIGABRT, which the launcher sends to who hangs, now dumps the stacks of all threads first.
     faulthandler.enable()
+    # It had to be inheritable to come to us; what the application executes must not have it as well.
+    os.set_inheritable(options.channel, False)
     channel = Channel(socket.socket(fileno=options.channel))
-    select.select([channel], [], [])
+    # Not select(2), which knows no descriptor above 1023: the launcher of many workers has higher ones.
+    waiting = select.poll()
+    waiting.register(channel, select.POLLIN)
+    waiting.poll()
     try:
         received = channel.receive()
     except PeerGoneError:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 
+from reuseport.channel import receive_packet
 from reuseport.scoreboard import Desk
 from reuseport.worker.server import Server
 from reuseport.worker.transfer import TransferableH11, TransferableHttpTools
@@ -43,7 +44,7 @@ class Inbox:
     def _on_readable(self) -> None:
         for _ in range(AT_ONCE):
             try:
-                packet, fds, flags, _ = socket.recv_fds(self._socket, 16, 1, socket.MSG_CMSG_CLOEXEC)
+                packet, fds, flags = receive_packet(self._socket, 16, 1)
             except BlockingIOError:
                 return
             if not packet:  # end of file: the launcher and every worker that could send are gone
