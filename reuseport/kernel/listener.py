@@ -1,4 +1,4 @@
-"""Listening sockets: the reservation, the workers' listeners, Unix sockets and inherited descriptors.
+"""Listening sockets that each worker has for itself: the reservation and the workers' listeners.
 
 Everything here is bound and not listening: listen(2) is the worker's last step before it is ready, because a
 socket joins its reuseport group at listen and gets connections from then on
@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import socket
-import stat
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,15 +16,7 @@ from pathlib import Path
 
 from reuseport.errors import ConfigurationError, HostError
 from reuseport.kernel import strangers
-from reuseport.kernel.addresses import (
-    IPV6_ANY,
-    DescriptorAddress,
-    Endpoint,
-    TCPAddress,
-    UnixAddress,
-    refuse_overlaps,
-    resolve,
-)
+from reuseport.kernel.addresses import IPV6_ANY, Endpoint, TCPAddress, refuse_overlaps, resolve
 
 # This host has no such address, or lacks the whole family (ipv6.disable=1). For one endpoint of several of a
 # name that is normal: /etc/hosts maps localhost to ::1 on hosts without IPv6.
@@ -44,6 +35,9 @@ INCOMPLETE = frozenset({errno.EINVAL, errno.ENODEV})
 # rare: a row of them means that the ephemeral range is used up.
 PORT_ATTEMPTS = 16
 
+# SO_REUSEPORT while binding: beside others of our user that have it, or only where nobody is.
+_SHARED, _ALONE = 1, 0
+
 # struct tcp_info (include/uapi/linux/tcp.h): tcpi_unacked and tcpi_sacked at 24. For a listener
 # tcp_get_info() puts sk_ack_backlog and sk_max_ack_backlog there.
 _TCP_INFO = struct.Struct("=24xII")
@@ -53,11 +47,13 @@ _TCP_INFO = struct.Struct("=24xII")
 class Reservation:
     """The launcher's hold on one port: the endpoint with its real port, and the bound socket.
 
-    Has one owner, the launcher, which closes it last.
+    `first` says that nobody had bound the port, listening or not. Has one owner, the launcher, which closes
+    it last.
     """
 
     endpoint: Endpoint
     socket: socket.socket
+    first: bool
 
     def close(self) -> None:
         self.socket.close()
@@ -71,27 +67,13 @@ class AcceptQueue:
     limit: int
 
 
-@dataclass(frozen=True)
-class FileIdentity:
-    """Which file a path meant at a moment: st_dev and st_ino (inode(7))."""
-
-    device: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: str) -> "FileIdentity":
-        """Raises FileNotFoundError and its siblings as lstat(2) does."""
-        status = Path(path).lstat()
-        return cls(status.st_dev, status.st_ino)
-
-
 def reserve(endpoint: Endpoint) -> socket.socket:
     """Bind the socket that keeps a port without ever receiving from it. Blocking, not inheritable.
 
     Raises ConfigurationError for an address taken, forbidden or not of this host, HostError at a limit.
     """
     try:
-        return _bound(endpoint)
+        return _bound(endpoint, _SHARED)
     except OSError as error:
         _explain(endpoint, error)
         raise
@@ -145,66 +127,13 @@ def accept_queue(listener: socket.socket) -> AcceptQueue:
     return AcceptQueue(*_TCP_INFO.unpack(info))
 
 
-def open_unix(address: UnixAddress) -> socket.socket:
-    """Bind the one Unix socket all workers share. Non-blocking, not inheritable, not yet listening.
-
-    The file gets the mode of the socket file it replaces, else 0666. Raises ConfigurationError when somebody
-    serves there, when the path is something else, or when its directory is missing or not writable.
-    """
-    try:
-        mode = strangers.clear_path(address)
-        with contextlib.ExitStack() as undo:
-            listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            listener.bind(address.path)
-            # bind(2) applies the umask; until here the file is only stricter than it will be.
-            Path(address.path).chmod(mode)
-            listener.setblocking(False)
-            undo.pop_all()
-    except OSError as error:
-        _explain_unix(address, error)
-        raise
-    return listener
-
-
-def remove_unix(path: str, identity: FileIdentity) -> None:
-    """Unlink the socket file unless it is gone or somebody else has bound there since.
-
-    Call it before the listener's last copy is closed: the open socket keeps the inode (net/unix/af_unix.c,
-    unix_bind_bsd), and a freed number is given to the very next file.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if FileIdentity.of(path) == identity:
-            Path(path).unlink()
-
-
-def adopt_descriptor(address: DescriptorAddress) -> socket.socket:
-    """Duplicate an inherited stream socket; the duplicate is ours, not inheritable, and of any family.
-
-    Raises ConfigurationError naming the descriptor and what it is instead.
-    """
-    try:
-        copy = os.dup(address.fd)
-    except OSError as error:
-        if error.errno != errno.EBADF:
-            raise
-        raise ConfigurationError(
-            f"{address} is not open; the program that starts reuseport must pass descriptor {address.fd}"
-        ) from error
-    with contextlib.ExitStack() as undo:
-        undo.callback(os.close, copy)
-        if (complaint := _complaint(copy)) is not None:
-            raise ConfigurationError(f"{address} is {complaint}; pass a bound or listening stream socket")
-        undo.pop_all()
-    return socket.socket(fileno=copy)
-
-
-def _bound(endpoint: Endpoint) -> socket.socket:
+def _bound(endpoint: Endpoint, reuseport: int) -> socket.socket:
     with contextlib.ExitStack() as undo:
         # The protocol is named: with 0, asyncio does not recognise what it accepts as TCP and leaves Nagle's
         # algorithm on (asyncio/base_events.py, _set_nodelay).
         listener = undo.enter_context(socket.socket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
         # Never SO_REUSEADDR as well: then another user could bind and listen over our silent reservation.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuseport)
         if endpoint.family == socket.AF_INET6:
             # Set for every address, so that net.ipv6.bindv6only does not decide. Only members that agree on
             # it share a group.
@@ -269,31 +198,14 @@ def _reserve_beside(held: Sequence[Reservation], endpoint: Endpoint) -> Reservat
         # Our own user's group would let us in without a word; for a port nobody asked for, that is "taken".
         if strangers.listeners_on(endpoint):
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    bound = _bound(endpoint)
-    return Reservation(endpoint.with_port(bound.getsockname()[1]), bound)
-
-
-def _explain_unix(address: UnixAddress, error: OSError) -> None:
-    directory = Path(address.path).parent
-    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        raise ConfigurationError(f"{address}: {directory} is not a directory; create it") from error
-    if error.errno in FORBIDDEN | {errno.EROFS}:
-        raise ConfigurationError(f"{address}: we may not write in {directory}; change its owner") from error
-    if error.errno == errno.EADDRINUSE:
-        raise ConfigurationError(f"{address} was just bound by another program; stop it") from error
-    if error.errno in EXHAUSTED:
-        raise HostError(f"no socket for {address}: {error.strerror}; raise ulimit -n") from error
-
-
-def _complaint(fd: int) -> str | None:
-    """What an inherited descriptor is, if it cannot be served from."""
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-        return f"{Path(f'/proc/self/fd/{fd}').readlink()}, not a socket"
-    with socket.socket(fileno=os.dup(fd)) as candidate:
-        if candidate.type != socket.SOCK_STREAM:
-            return f"a socket of type {int(candidate.type)}, not a stream ({int(socket.SOCK_STREAM)})"
-        try:
-            candidate.getpeername()
-        except OSError:  # ENOTCONN: what a listener says
-            return None
-    return "one client's connection, not a listener"
+    try:
+        bound, first = _bound(endpoint, _ALONE), True
+        # Now the workers' listeners are let in: the kernel asks the option of the sockets that are there
+        # (inet_bind_conflict), not the one they had at bind.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        # Perhaps only TIME_WAIT connections of our last run; strangers.refuse_strangers looks closer.
+        bound, first = _bound(endpoint, _SHARED), False
+    return Reservation(endpoint.with_port(bound.getsockname()[1]), bound, first)

@@ -72,12 +72,20 @@ def listeners_on(endpoint: Endpoint) -> tuple[Stranger, ...]:
 
 
 def refuse_strangers(reservations: Iterable["Reservation"]) -> None:
-    """Raise ConfigurationError if anybody listens on a reserved port. Call it before a worker listens."""
+    """Raise ConfigurationError if anybody listens on a reserved port, or is about to.
+
+    Call it before a worker listens.
+    """
     for reservation in reservations:
         for stranger in listeners_on(reservation.endpoint):
             raise ConfigurationError(
                 f"port {reservation.endpoint.port} is already served by {stranger.describe()} on"
                 f" {stranger.address}; stop it, choose another --port, or pass --join to serve beside it"
+            )
+        if not reservation.first and not _seen_on(reservation.endpoint):
+            raise ConfigurationError(
+                f"port {reservation.endpoint.port} is reserved by another launcher of this user that is just"
+                " starting; stop it, choose another --port, or pass --join to serve beside it"
             )
 
 
@@ -120,6 +128,14 @@ def clear_path(address: UnixAddress) -> int:
         raise ConfigurationError(f"{address} is served by another program; stop it or choose another path")
     path.unlink(missing_ok=True)
     return stat.S_IMODE(status.st_mode)
+
+
+def _seen_on(endpoint: Endpoint) -> bool:
+    """Whether any socket with a row in /proc/net/tcp explains that the port was bound before us.
+
+    One that is bound and does not listen has none: that is how a reservation looks from outside.
+    """
+    return any(_overlap(endpoint, row.endpoint) for table in _TABLES for row in _rows(table))
 
 
 def _claim(row: _Row) -> str:

@@ -11,14 +11,8 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from reuseport.kernel.addresses import DescriptorAddress, Endpoint, TCPAddress, UnixAddress, parse_all
-from reuseport.kernel.listener import (
-    FileIdentity,
-    Reservation,
-    adopt_descriptor,
-    open_unix,
-    remove_unix,
-    reserve_all,
-)
+from reuseport.kernel.listener import Reservation, reserve_all
+from reuseport.kernel.shared import FileIdentity, adopt_descriptor, open_unix, remove_unix
 from reuseport.kernel.strangers import refuse_strangers
 
 

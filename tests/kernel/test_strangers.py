@@ -140,3 +140,33 @@ def test_names_have_a_fallback() -> None:
     assert owners.command(os.getpid()) == Path("/proc/self/comm").read_text(encoding="ascii").strip()
     assert owners.command(2**22 + 1) == "unknown"
     assert owners.user(2**31 - 5) == str(2**31 - 5)
+
+
+def test_a_launcher_that_is_just_starting_is_a_stranger() -> None:
+    """Two launchers of one user, both before their first listener: nobody listens, and still one must go."""
+    first = reserve_all([TCPAddress("127.0.0.1", 0)])
+    refuse_strangers(first)
+    second = reserve_all([TCPAddress("127.0.0.1", first[0].endpoint.port)])
+    try:
+        with pytest.raises(ConfigurationError, match=r"another launcher of this user.*just starting.*--join"):
+            refuse_strangers(second)
+    finally:
+        for reservation in (*first, *second):
+            reservation.close()
+
+
+def test_connections_left_of_our_own_last_run_are_no_stranger() -> None:
+    first = reserve_all([TCPAddress("127.0.0.1", 0)])
+    endpoint = first[0].endpoint
+    with bind_listener(endpoint) as listener:
+        listener.listen()
+        with socket.create_connection(endpoint.sockaddr[:2]) as client:
+            listener.setblocking(True)
+            accepted, _ = listener.accept()
+            accepted.close()  # the server closes first: TIME_WAIT stays on its side
+            assert client.recv(1) == b""
+    first[0].close()
+    again = reserve_all([TCPAddress(endpoint.host, endpoint.port)])
+    assert not again[0].first
+    refuse_strangers(again)
+    again[0].close()

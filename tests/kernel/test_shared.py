@@ -10,7 +10,7 @@ import pytest
 
 from reuseport.errors import ConfigurationError
 from reuseport.kernel.addresses import DescriptorAddress, UnixAddress
-from reuseport.kernel.listener import FileIdentity, adopt_descriptor, open_unix, remove_unix
+from reuseport.kernel.shared import FileIdentity, adopt_descriptor, open_unix, remove_unix
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
@@ -131,10 +131,11 @@ def test_a_file_for_a_directory_is_named(tmp_path: Path) -> None:
 
 
 FOREIGN = """
+from reuseport.kernel import shared
 from reuseport.kernel.addresses import UnixAddress
 become(65534)
 try:
-    listener.open_unix(UnixAddress("{path}"))
+    shared.open_unix(UnixAddress("{path}"))
 except ReuseportError as error:
     print(type(error).__name__, error)
 """
