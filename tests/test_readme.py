@@ -1,0 +1,232 @@
+"""README.md says what the code does: flags, phases, signals, exit codes, and every command parses."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import httpx
+import pytest
+
+from reuseport import errors
+from reuseport.cli import cli
+from reuseport.configuration import load, variables_of
+from reuseport.launcher.events import Blame
+from reuseport.launcher.phases import diagram
+from reuseport.launcher.serve import SPARE_SLOTS
+from reuseport.settings import DEFAULTS, FLAGS, spellings
+from tests.conftest import Launch
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPT = ROOT / "scripts" / "readme"
+FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
+
+
+def section(heading: str) -> str:
+    """What stands below a heading of the second level."""
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
+    assert found is not None, f"README.md has no section {heading!r}"
+    return found[1]
+
+
+def rows(heading: str, first: str) -> list[list[str]]:
+    """The cells of the table in a section whose head begins with `first`."""
+    found = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", section(heading), re.MULTILINE)
+    assert found is not None, f"no table {first!r} under {heading!r}"
+    lines = found[1].splitlines()
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def flags_in_readme() -> set[str]:
+    """Every spelling in the first column of the flags tables."""
+    return {
+        flag
+        for cell in re.findall(r"^\| `(-.*?)` \|", section("Flags"), re.MULTILINE)
+        for flag in FLAG.findall(cell)
+    }
+
+
+def flags_in_help() -> set[str]:
+    """Every spelling in the option column of what the real command prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "reuseport", "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "110"},
+    )
+    # The description begins after two spaces, or in the next line.
+    columns = re.findall(r"^  (-.*?)(?:  |$)", done.stdout, re.MULTILINE)
+    return {flag for column in columns for flag in FLAG.findall(column)}
+
+
+# ── what is copied from the code ──────────────────────────────────────────────────────────────────────
+
+
+def readme(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments], check=False, capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def test_copied_parts_are_what_the_code_says() -> None:
+    done = readme("--check")
+    assert done.returncode == 0, done.stderr
+    assert f"```\n{diagram()}\n```" in section("How it works")
+
+
+def test_a_stale_part_is_found_and_written_anew(tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    copy.write_text(
+        TEXT.replace("starting  listening", "starting  sleeping").replace("| `--join`", "| `--enjoy`")
+    )
+    assert readme("--check", str(copy)).returncode == 1
+    assert readme(str(copy)).returncode == 0
+    assert copy.read_text() == TEXT
+
+
+def test_a_lost_marker_is_an_error(tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    copy.write_text(TEXT.replace("<!-- end of flags -->", ""))
+    done = readme(str(copy))
+    assert done.returncode == 1
+    assert "'flags'" in done.stderr
+
+
+# ── flags ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_readme_help_and_table_know_the_same_flags() -> None:
+    table = {flag for name in FLAGS if name != "app" for pair in spellings(name) for flag in pair.split("/")}
+    command = {"-c", "--config", "--version", "-h", "--help"}
+    assert flags_in_readme() == table | command
+    assert flags_in_help() == table | command
+
+
+def test_no_other_flag_is_spoken_of_as_ours() -> None:
+    """In running text and tables; the columns of the programs one moves over from are theirs."""
+    theirs = r"^\| .*? \|(?= .* \|$)"
+    moving = re.sub(theirs, "", section("Moving over"), flags=re.MULTILINE)
+    text = TEXT.replace(section("Moving over"), moving)
+    code = [span for span in re.findall(r"`([^`\n]+)`", text) if span.startswith("-")]
+    spoken = {flag for span in code for flag in FLAG.findall(span)}
+    assert "--graceful-timeout" in spoken
+    # uvicorn's column stands in the middle: its names are ours, too.
+    assert spoken <= flags_in_help()
+
+
+def test_the_environment_has_every_last_name() -> None:
+    cells = [cell for cell, _ in rows("Environment and file", "environment")]
+    named = {variable for cell in cells for variable in re.findall(r"`(\w+)`", cell)}
+    last = {variable for flag in FLAGS.values() for variable in flag.variables}
+    assert named == last | {"REUSEPORT_CONFIG"}
+    for prefix in re.findall(r"`(\w+)<FLAG>`", " ".join(cells)):
+        assert f"{prefix}BACKLOG" in variables_of("backlog")
+
+
+def test_every_key_of_the_file_is_heard(tmp_path: Path) -> None:
+    (document,) = blocks("toml")
+    (tmp_path / "reuseport.toml").write_text(document)
+    settings = load({}, {}, tmp_path)
+    names = {key.replace("-", "_") for key in tomllib.loads(document)}
+    assert names == {name for name in FLAGS if getattr(settings, name) != getattr(DEFAULTS, name)}
+
+
+# ── signals and exit codes ────────────────────────────────────────────────────────────────────────────
+
+
+def caught_signals(pid: int) -> set[str]:
+    """The signals a process has handlers for (SigCgt in proc_pid_status(5): bit n-1 is signal n)."""
+    found = re.search(r"^SigCgt:\s+([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    mask = int(found[1], 16)
+    return {number.name for number in signal.Signals if mask & 1 << (number - 1)}
+
+
+def test_the_running_launcher_handles_the_signals_of_the_table(launch: Launch) -> None:
+    server = launch("plain:app").ready(1)
+    told = {name for cell, _ in rows("Signals", "signal") for name in re.findall(r"SIG\w+", cell)}
+    # The kernel's word about a zombie is no message to the launcher.
+    assert told == caught_signals(server.pid) - {"SIGCHLD"}
+
+
+def test_the_room_for_scaling_is_told() -> None:
+    told = dict(rows("Signals", "signal"))
+    assert f"up to {SPARE_SLOTS} more" in told["`SIGTTIN`"]
+
+
+def raised(
+    kind: type[errors.ReuseportError] = errors.ReuseportError,
+) -> Iterator[type[errors.ReuseportError]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from raised(below)
+
+
+def test_the_table_has_every_exit_code() -> None:
+    told = {int(code) for code, *_ in rows("Exit codes", "code")}
+    assert told == {0} | {blame.value for blame in Blame} | {kind.exit_code for kind in raised()}
+
+
+# ── what can be typed ─────────────────────────────────────────────────────────────────────────────────
+
+COMMANDS = [
+    words
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if (words := shlex.split(line, comments=True))
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_can_be_typed(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    match words:
+        case ["python", "-m", "reuseport", *arguments]:
+            with cli.make_context("reuseport", arguments) as context:
+                assert context.args == []
+        case [".venv/bin/python", "-m", module]:
+            assert importlib.util.find_spec(module) is not None
+        case [".venv/bin/python", script] | [script] if script.startswith("scripts/"):
+            assert os.access(ROOT / script, os.X_OK)
+        case ["curl", "-i", "http://127.0.0.1:8000/"] | ["python", "-m", "pip", "install", "."]:
+            pass
+        case _:
+            pytest.fail(f"nobody has looked at {words}")
+
+
+def test_a_misspelt_command_would_be_noticed() -> None:
+    with pytest.raises(click.UsageError), cli.make_context("reuseport", ["app:app", "--worker", "4"]):
+        pass
+
+
+def test_the_application_of_the_readme_is_served(launch: Launch, tmp_path: Path) -> None:
+    (source,) = blocks("python")
+    (tmp_path / "app.py").write_text(source)
+    server = launch("app:app", "--workers", "2", "--app-dir", str(tmp_path)).ready(2)
+    assert httpx.get(server.url).text == "Hello!\n"
+    assert server.stop() == 0
+
+
+def test_the_anchors_lead_somewhere() -> None:
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", TEXT, re.MULTILINE)}
+    anchors = set(re.findall(r"\]\(#([^)]+)\)", TEXT))
+    assert anchors
+    assert anchors <= headings
