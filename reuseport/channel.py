@@ -109,9 +109,7 @@ class Leaving:
     """Somebody sent the worker SIGTERM: it asks to be replaced, and serves until it is told to drain."""
 
 
-Message: TypeAlias = (
-    Start | Drain | Foster | Unfoster | ReopenLogs | Ready | Failed | LimitReached | Leaving
-)
+Message: TypeAlias = Start | Drain | Foster | Unfoster | ReopenLogs | Ready | Failed | LimitReached | Leaving
 
 KINDS: dict[str, type[Message]] = {
     kind.__name__: kind

@@ -6,6 +6,7 @@ Exit status 0 after a drain, 3 when it never became ready (the launcher was told
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 STARTUP_FAILURE = 3
 """uvicorn's exit status for the same."""
+LAST_GRACE = 5.0
+"""Seconds beyond the graceful timeout after which a worker without a launcher ends itself, hang or not."""
 
 
 def main() -> int:
@@ -51,7 +54,7 @@ def main() -> int:
 
 async def serve(channel: Channel, order: Start, fds: list[int], settings: Settings, config: Config) -> None:
     """Serve until drained. Raises StartupError."""
-    from reuseport.worker.control import LAST_GRACE, Control
+    from reuseport.worker.control import Control
     from reuseport.worker.inbox import Inbox
     from reuseport.worker.meter import Meter
     from reuseport.worker.server import Server
@@ -70,14 +73,15 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
 
     def on_ready(listeners: Sequence[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
+        # In this order: as long as we are tied, our parent is the launcher.
+        bond.watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
         bond.loosen()
         meter.start(loop)
         control.start(loop)
         control.ready([listener.fileno() for listener in listeners[: len(order.endpoints)]])
 
     server = Server(config, open_listeners, on_ready)
-    patience = settings.worker_timeout + LAST_GRACE if settings.worker_timeout else 0.0
-    meter = Meter(scoreboard.desk(order.slot, order.desk), server.server_state, patience)
+    meter = Meter(scoreboard.desk(order.slot, order.desk), server.server_state)
     inbox = Inbox(fds[1], server, meter.desk)
     control = Control(channel, server, inbox, meter, settings)
     await server.serve()

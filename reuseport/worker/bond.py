@@ -2,8 +2,12 @@
 
 Until a worker is ready nobody depends on it, so the kernel may kill it the moment the launcher is gone
 (PR_SET_PDEATHSIG, prctl(2)): an import that hangs cannot leave an orphan. A ready worker reads the end of
-file on the channel and drains. What hangs even then ends itself: faulthandler's watchdog is a thread of the
-C library that needs no interpreter lock, so neither a blocked event loop nor native code holds it up.
+file on the channel and drains.
+
+What hangs even then is ended by a watch of its own: a thread that sleeps on the launcher's pidfd and then
+sets faulthandler's timer, which needs no interpreter lock to fire. A timer that the event loop keeps pushing
+back would do without the thread, but it also fires when the whole container was paused for long, and kills
+the healthy. The price: native code that holds the interpreter lock for ever keeps the thread from setting it.
 """
 
 from __future__ import annotations
@@ -11,8 +15,10 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
+import select
 import signal
 import sys
+import threading
 
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
@@ -30,9 +36,20 @@ def loosen() -> None:
     _set_death_signal(0)
 
 
-def end_within(seconds: float) -> None:
-    """Unless called again, dump all stacks to stderr and exit after so many seconds, whatever hangs."""
-    faulthandler.dump_traceback_later(seconds, exit=True)
+def watch(launcher: int, patience: float) -> None:
+    """Once the launcher is gone, dump all stacks and exit after `patience` seconds, whatever hangs.
+
+    Raises OSError (pidfd_open(2)).
+    """
+    pidfd = os.pidfd_open(launcher)
+    threading.Thread(target=_end_after, args=(pidfd, patience), name="launcher-watch", daemon=True).start()
+
+
+def _end_after(pidfd: int, patience: float) -> None:
+    gone = select.poll()
+    gone.register(pidfd, select.POLLIN)
+    gone.poll()
+    faulthandler.dump_traceback_later(patience, exit=True)
 
 
 def _set_death_signal(number: int) -> None:

@@ -27,9 +27,6 @@ from reuseport.worker.inbox import Inbox
 from reuseport.worker.meter import BEAT, Meter
 from reuseport.worker.server import Server
 
-LAST_GRACE = 10.0
-"""Seconds beyond the graceful timeout after which a worker without a launcher ends itself, hang or not."""
-
 log = logging.getLogger("uvicorn.error")
 
 
@@ -70,7 +67,6 @@ class Control:
         except PeerGoneError:
             self._loop.remove_reader(self._channel.fileno())
             log.error("the launcher is gone: draining")  # noqa: TRY400 - there is no traceback worth showing
-            self._meter.end_within(self._graceful_timeout + LAST_GRACE)
             self._drain(self._graceful_timeout, [])
             return
         for message, fds in received:
