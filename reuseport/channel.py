@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import array
 import collections
+import errno
 import json
 import os
 import socket
@@ -29,9 +30,14 @@ from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
 PACKET = 192 * 1024
-"""Bytes a message may have: below the default send buffer (net.core.wmem_default, 208 KiB)."""
+"""Bytes a message may have: below what net.core.wmem_max allows a send buffer by default, 208 KiB."""
 MOST_DESCRIPTORS = 253
 """SCM_MAX_FD, include/net/scm.h."""
+
+NOT_NOW = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
+"""The buffer is full, or this user has as many descriptors under way as RLIMIT_NOFILE allows (unix(7))."""
+NOBODY_READS = frozenset({errno.EPIPE, errno.ECONNRESET})
+"""The peer is gone; its end is told elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,10 @@ KINDS: dict[str, type[Message]] = {
 }
 
 
+class DescriptorsLostError(Exception):
+    """A message came, its descriptors did not: none is free here (RLIMIT_NOFILE), the kernel dropped them."""
+
+
 class PeerGoneError(Exception):
     """The other end is closed and everything it had sent has been read."""
 
@@ -133,6 +143,9 @@ class Channel:
     def pair() -> tuple[Channel, socket.socket]:
         """The launcher's end, and the socket for the worker to inherit."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, theirs):
+            # Whatever net.core.wmem_default is; the kernel doubles it, for its own bookkeeping (socket(7)).
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET)
         return Channel(ours), theirs
 
     def fileno(self) -> int:
@@ -161,12 +174,12 @@ class Channel:
             if not self._try(packet, fds):
                 return
             self._waiting.popleft()
-            _close(fds)
+            close_all(fds)
 
     def receive(self) -> list[tuple[Message, list[int]]]:
         """All messages that have come, each with its descriptors, which are the caller's from now on.
 
-        Raises PeerGoneError at the end of file.
+        Raises PeerGoneError at the end of file, and DescriptorsLostError.
         """
         received: list[tuple[Message, list[int]]] = []
         while True:
@@ -183,30 +196,35 @@ class Channel:
                     return received  # the end of file stays readable, so the next call raises
                 raise PeerGoneError
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-                _close(fds)
-                raise ValueError("a message or its descriptors did not fit: is RLIMIT_NOFILE exhausted?")
+                close_all(fds)
+                raise DescriptorsLostError("no descriptor is free: raise ulimit -n")
             fields = json.loads(packet)
             received.append((KINDS[fields.pop("kind")](**fields), fds))
 
     def close(self) -> None:
         """Close this end, and drop what waits."""
         for _, fds in self._waiting:
-            _close(fds)
+            close_all(fds)
         self._waiting.clear()
         self._socket.close()
 
     def leave_open(self) -> None:
-        """Leave this end to the kernel, which closes it with the process: not a moment before."""
+        """Leave this end to the kernel, which closes it with the process: not a moment before.
+
+        An interpreter takes seconds to end on a busy machine, and an end of file long before the exit means
+        that the application has closed our descriptors.
+        """
         self._socket.detach()
 
     def _try(self, packet: bytes, fds: Sequence[int]) -> bool:
         """Whether the packet is off our hands: sent, or nobody is there to read it."""
         try:
             socket.send_fds(self._socket, [packet], list(fds))
-        except BlockingIOError:
-            return False
-        except (BrokenPipeError, ConnectionResetError):
-            return True
+        except OSError as error:
+            if error.errno in NOT_NOW:
+                return False
+            if error.errno not in NOBODY_READS:
+                raise
         return True
 
 
@@ -226,6 +244,7 @@ def receive_packet(sock: socket.socket, size: int, most: int) -> tuple[bytes, li
     return packet, list(fds), flags
 
 
-def _close(fds: Iterable[int]) -> None:
+def close_all(fds: Iterable[int]) -> None:
+    """Close descriptors that nobody wants."""
     for fd in fds:
         os.close(fd)

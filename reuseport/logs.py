@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from reuseport.errors import ConfigurationError
 from reuseport.settings import Settings
 
 log = logging.getLogger("reuseport")
@@ -66,13 +67,20 @@ class TextFormatter(logging.Formatter):
 
 
 def configure(settings: Settings, place: Place) -> None:
-    """Set up logging in this process. Raises ValueError, OSError as the operator's --log-config deserves."""
+    """Set up logging in this process. Raises ConfigurationError for a file that cannot be used."""
     _label_records(place)
     logging.addLevelName(TRACE, "TRACE")
-    if settings.log_config is None:
-        logging.config.dictConfig(_default(settings))
-    else:
-        _apply_file(settings.log_config)
+    try:
+        if settings.log_config is None:
+            logging.config.dictConfig(_default(settings))
+        else:
+            _apply_file(settings.log_config)
+    except (ValueError, TypeError, AttributeError, ImportError, KeyError, OSError, RuntimeError) as error:
+        # What dictConfig and fileConfig raise for a configuration; the cause tells more than they do.
+        name = settings.log_config or "--log-file, --access-log-file"
+        raise ConfigurationError(
+            f"logging cannot be set up from {name}: {error.__cause__ or error}"
+        ) from error
     # Libraries and applications that set up no handler fall back to this one: let their lines know the slot.
     logging.lastResort = logging.StreamHandler(sys.stderr)
     logging.lastResort.setLevel(logging.WARNING)
@@ -127,7 +135,7 @@ def _default(settings: Settings) -> dict[str, Any]:
 def _handler(path: str | None, stream: str) -> dict[str, Any]:
     if path is None:
         return {"class": "logging.StreamHandler", "formatter": "line", "stream": stream}
-    return {"class": "logging.FileHandler", "formatter": "line", "filename": path, "delay": True}
+    return {"class": "logging.FileHandler", "formatter": "line", "filename": path}
 
 
 def _formatter(settings: Settings) -> logging.Formatter:

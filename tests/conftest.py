@@ -92,7 +92,7 @@ class Launched:
         deadline = time.monotonic() + PATIENCE
         with self._news:
             while True:
-                found = re.search(r"serves .* on https?://\S*?:(\d+)(?:[, ]|$)", self.output, re.MULTILINE)
+                found = re.search(r"serves .* on https?://\S*?:(\d+)(?![\d:\]])", self.output)
                 if found:
                     return int(found[1])
                 if self._ended or time.monotonic() > deadline:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from reuseport.channel import (
+    DescriptorsLostError,
     Drain,
     Failed,
     Foster,
@@ -29,11 +30,13 @@ from reuseport.channel import (
     ReopenLogs,
     Start,
     Unfoster,
+    close_all,
 )
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, strays
 from reuseport.launcher.events import Action, Blame, Event, Reason
 from reuseport.launcher.memory import MemoryWatch
+from reuseport.launcher.phases import Phase
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.slots import Policy
@@ -153,8 +156,19 @@ class Launcher:
             self._loop.remove_reader(process.channel.fileno())
             self._loop.call_later(DEAF, self._on_deaf, number)
             return
+        except DescriptorsLostError as error:
+            log.error("worker in slot %d cannot be taken in: %s", process.spawn.slot, error)  # noqa: TRY400
+            process.end(signal.SIGKILL)
+            return
         for message, fds in received:
             match message:
+                case Ready() if process.exited:
+                    # Ready and dead in one turn of the loop: nobody is to drain for a corpse.
+                    close_all(fds)
+                case Ready() if self.supervisor.workers[number].phase is Phase.DYING:
+                    # It was given up a moment before. Nobody would ever accept from these again.
+                    close_all(fds)
+                    self.feed(ev.WorkerReady(number))
                 case Ready():
                     self.ports.keep(process.spawn.slot, fds)
                     self._told = ""
@@ -189,6 +203,7 @@ class Launcher:
         """The pidfd is readable: hear the worker's last words, reap it, tell the supervisor."""
         process = self.processes[number]
         self._loop.remove_reader(process.pidfd)
+        process.exited = True
         self._on_message(number)
         self._loop.remove_reader(process.channel.fileno())
         self._loop.remove_writer(process.channel.fileno())
@@ -247,7 +262,7 @@ class Launcher:
                 case ev.Kill(worker):
                     self._end(worker, signal.SIGKILL)
                 case ev.Release():
-                    self.ports.release()
+                    self._release()
                 case ev.Report(level, text):
                     log.log(logging.getLevelNamesMapping()[level.upper()], text)
                 case ev.Exit(code):
@@ -294,6 +309,12 @@ class Launcher:
         words[SlotWord.FOSTERS_SCALE if scaled_away else SlotWord.FOSTERS_CRASH] += 1
         receiving, _ = self.ports.inbox(slot)
         self._send(self.processes[worker], Foster(slot), [receiving, *self.ports.escrow(slot)])
+
+    def _release(self) -> None:
+        """The whole server stops: workers that drain already have no heirs any more."""
+        self.ports.release()
+        for process in self.processes.values():
+            self._send(process, Drain(self.settings.graceful_timeout))
 
     def _send(
         self,

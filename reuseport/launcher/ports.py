@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from reuseport.kernel.addresses import DescriptorAddress, Endpoint, TCPAddress, UnixAddress, parse_all
 from reuseport.kernel.listener import Reservation, reserve_all
@@ -16,12 +17,25 @@ from reuseport.kernel.shared import FileIdentity, adopt_descriptor, open_unix, r
 from reuseport.kernel.strangers import refuse_strangers
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A socket all workers accept from, its name for people, and the file that is to go with it."""
+
+    name: str
+    socket: socket.socket
+    file: tuple[str, FileIdentity] | None = None
+
+    def close(self) -> None:
+        """Once or often. The file first: a freed inode's number may be the next file's."""
+        if self.file is not None:
+            remove_unix(*self.file)
+        self.socket.close()
+
+
 class Ports:
     """The addresses served, from the reservation to the last close."""
 
-    def __init__(
-        self, reservations: Sequence[Reservation], shared: Sequence[tuple[str, socket.socket]]
-    ) -> None:
+    def __init__(self, reservations: Sequence[Reservation], shared: Sequence[Shared]) -> None:
         self.reservations = tuple(reservations)
         self.shared = tuple(shared)
         self._escrow: dict[int, list[int]] = {}
@@ -33,7 +47,7 @@ class Ports:
 
     def shared_fds(self) -> list[int]:
         """Sockets that cannot be bound once for each worker."""
-        return [sock.fileno() for _, sock in self.shared]
+        return [shared.socket.fileno() for shared in self.shared]
 
     def escrow(self, slot: int) -> list[int]:
         """Our duplicates of the slot's listeners; empty before the first worker of the slot was ready."""
@@ -53,8 +67,8 @@ class Ports:
             for fd in fds:
                 os.close(fd)
         self._escrow.clear()
-        for _, listener in self.shared:
-            listener.close()
+        for shared in self.shared:
+            shared.close()
 
     def inbox(self, slot: int) -> tuple[int, int]:
         """The slot's inbox: the end its worker receives connections from, and the end others send them to.
@@ -77,7 +91,7 @@ class Ports:
     def describe(self, scheme: str) -> str:
         """Where clients connect, for people."""
         places = [endpoint.url(scheme) for endpoint in self.endpoints()]
-        return ", ".join([*places, *(f"{name} (one shared listener)" for name, _ in self.shared)])
+        return ", ".join([*places, *(f"{shared.name} (one shared listener)" for shared in self.shared)])
 
 
 @contextlib.contextmanager
@@ -94,14 +108,14 @@ def held(binds: Sequence[str], join: bool) -> Iterator[Ports]:
             stack.callback(reservation.close)
         if not join:
             refuse_strangers(reservations)
-        shared: list[tuple[str, socket.socket]] = []
+        shared: list[Shared] = []
         for address in addresses:
             if isinstance(address, UnixAddress):
-                listener = stack.enter_context(open_unix(address))
-                stack.callback(remove_unix, address.path, FileIdentity.of(address.path))
+                listener = open_unix(address)
+                opened = Shared(str(address), listener, (address.path, FileIdentity.of(address.path)))
             elif isinstance(address, DescriptorAddress):
-                listener = stack.enter_context(adopt_descriptor(address))
+                opened = Shared(str(address), adopt_descriptor(address))
             else:
                 continue
-            shared.append((str(address), listener))
+            shared.append(stack.enter_context(contextlib.closing(opened)))
         yield stack.enter_context(contextlib.closing(Ports(reservations, shared)))

@@ -51,6 +51,8 @@ class Process:
         self.pid = popen.pid
         # Not reaped yet, so the pid is still this process and no other.
         self.pidfd = os.pidfd_open(popen.pid)
+        self.exited = False
+        """The pidfd has said so."""
         self.ended_with: signal.Signals | None = None
         """The last signal the launcher itself sent to end it."""
         self._popen = popen

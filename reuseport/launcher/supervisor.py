@@ -56,6 +56,8 @@ class Supervisor:
                 self._begun = True
             case ev.WorkerReady(number):
                 self._on_ready(self.workers[number], now)
+            case ev.WorkerLeaving(number) if self.workers[number].phase is Phase.DYING:
+                self._insist(self.workers[number])
             case ev.WorkerLeaving(number):
                 self._on_limit(self.workers[number], Reason.TERMINATED, "it was sent SIGTERM", now)
             case ev.WorkerExited(number, how, blame):
@@ -149,6 +151,11 @@ class Supervisor:
             self._first_blame = self._first_blame or blame
         self._lost(worker, how, Reason.CRASH, now)
 
+    def _insist(self, worker: Worker) -> None:
+        """It was terminated while it started, and took that for a wish: it was ready a moment before."""
+        if worker.ready_at is None:
+            self._actions.append(ev.Terminate(worker.number))
+
     def _on_limit(self, worker: Worker, reason: Reason, detail: str, now: float) -> None:
         wanted = self._stopping is None and worker.phase in SERVING
         if wanted and self._rollout.recycle(worker.slot, reason, now):
@@ -193,7 +200,7 @@ class Supervisor:
         if self._stopping is not None:
             self._report("info", "scaling refused: stopping")
         elif wanted == self.target:
-            self._report("warning", f"scaling refused: {self.target} workers is the limit")
+            self._report("warning", f"scaling refused: {self.target} is the limit")
         else:
             self._report("info", f"scaling from {self.target} to {wanted} workers")
             for number in range(self.target, wanted):

@@ -45,9 +45,6 @@ def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
     # It had to be inheritable to come to us; what the application executes must not have it as well.
     os.set_inheritable(options.channel, False)
     channel = Channel(socket.socket(fileno=options.channel))
-    # Closed by nothing but the end of the process. An interpreter takes seconds to end on a busy machine, and
-    # an end of file long before the exit tells the launcher that the application closed our descriptors.
-    os.dup(options.channel)
     # Not select(2), which knows no descriptor above 1023: the launcher of many workers has higher ones.
     waiting = select.poll()
     waiting.register(channel, select.POLLIN)

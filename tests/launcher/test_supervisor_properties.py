@@ -261,6 +261,7 @@ class World(RuleBasedStateMachine):
             if slot.number in ready or not slot.opened:
                 assert not carers, "who is served is not fostered"
             elif ready:
+                assert carers
                 assert supervisor.workers[carers[0]].phase is Phase.READY
 
     @invariant()

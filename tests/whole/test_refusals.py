@@ -231,3 +231,16 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     certificate.write_bytes(b"\x00garbage")
     message = refused("--ssl-certfile", str(certificate), "--port", "0", cwd=tmp_path)
     assert message == f"--ssl-certfile {certificate} holds no certificate in PEM form"
+
+
+def test_a_log_file_that_cannot_be_written(tmp_path: Path) -> None:
+    for flag in ("--log-file", "--access-log-file"):
+        code, stderr = run(["--port", "0", f"{flag}={tmp_path}/missing/x.log"], tmp_path)
+        assert "missing/x.log" in only_message(code, stderr, "Error: ")
+
+
+def test_a_log_configuration_that_is_none(tmp_path: Path) -> None:
+    for name, text in (("log.json", "{"), ("log.ini", "[loggers]"), ("log.yaml", "version: 2")):
+        (tmp_path / name).write_text(text)
+        code, stderr = run(["--port", "0", f"--log-config={name}"], tmp_path)
+        assert name in only_message(code, stderr, "Error: ")

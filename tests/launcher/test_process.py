@@ -1,0 +1,142 @@
+"""One worker process in the launcher's hands: signals while it starts, what it inherits, how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reuseport.launcher.events import Reason, Spawn
+from reuseport.launcher.process import HELD_SIGNALS, Process
+from tests.conftest import PATIENCE
+
+SPAWN = Spawn(worker=1, slot=3, desk=0, generation=7, reason=Reason.START)
+
+
+@contextlib.contextmanager
+def started(environment: dict[str, str] | None = None) -> Iterator[Process]:
+    """A worker that waits for its Start message; it is ended if the test has not done so."""
+    process = Process.start(SPAWN, {**os.environ, **(environment or {})})
+    try:
+        yield process
+    finally:
+        process.end(signal.SIGKILL)
+        process.reap()
+        process.close()
+
+
+def wait_gone(process: Process) -> None:
+    readable, _, _ = select.select([process.pidfd], [], [], PATIENCE)
+    assert readable, "it lives on"
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def links(pid: int | str) -> set[str]:
+    """What the descriptors of a process are."""
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed while we looked
+            found.add(str(entry.readlink()))
+    return found
+
+
+@pytest.mark.parametrize("number", sorted(HELD_SIGNALS), ids=lambda number: signal.Signals(number).name)
+def test_a_signal_to_the_whole_group_does_not_end_a_worker_that_starts(number: signal.Signals) -> None:
+    with started() as process:
+        for _ in range(100):  # all the way through the start of the interpreter
+            signal.pidfd_send_signal(process.pidfd, number)
+            if select.select([process.pidfd], [], [], 0.002)[0]:
+                break
+        process.channel.close()
+        wait_gone(process)
+        assert process.reap() == 0
+
+
+def test_the_launchers_own_mask_is_as_before() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with started():
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def test_the_environment_is_handed_on_without_what_is_the_launchers() -> None:
+    given = {
+        "TEST_OF_OURS": "kept",
+        "NOTIFY_SOCKET": "/run/systemd/notify",
+        "WATCHDOG_USEC": "1000000",
+        "WATCHDOG_PID": "1",
+        "LISTEN_FDS": "1",
+        "LISTEN_PID": "1",
+        "LISTEN_FDNAMES": "http",
+        "REUSEPORT_SLOT": "99",
+    }
+    with started(given) as process:
+        content = b""
+        # Still empty for an instant: execve(2) closes descriptors before it lays out the new stack.
+        while not content:
+            content = Path(f"/proc/{process.pid}/environ").read_bytes()
+    pairs = content.decode().rstrip("\0").split("\0")
+    environment = dict(pair.split("=", 1) for pair in pairs)
+    assert environment["TEST_OF_OURS"] == "kept"
+    assert environment["REUSEPORT_SLOT"] == "3"
+    assert environment["REUSEPORT_GENERATION"] == "7"
+    assert not [name for name in environment if name.startswith(("NOTIFY_", "WATCHDOG_", "LISTEN_"))]
+
+
+def test_it_inherits_one_end_of_its_channel_and_nothing_else() -> None:
+    read_end, write_end = os.pipe()
+    try:
+        os.set_inheritable(read_end, True)
+        ours = links("self")
+        with started() as first, started() as second:
+            sockets = [
+                {link for link in links(pid) if link.startswith("socket:")} for pid in (first.pid, second.pid)
+            ]
+            assert all(len(found - ours) == 1 for found in sockets)
+            assert sockets[0] != sockets[1]
+            pipe_of_ours = str(Path(f"/proc/self/fd/{read_end}").readlink())
+            assert pipe_of_ours not in links(first.pid)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_status_is_the_signal_that_ended_it(number: signal.Signals) -> None:
+    with started() as process:
+        process.end(number)
+        assert process.ended_with is number
+        wait_gone(process)
+        assert process.reap() == -number
+
+
+def test_its_end_is_seen_before_it_is_reaped_and_ending_it_again_is_harmless() -> None:
+    with started() as process:
+        process.end(signal.SIGKILL)
+        wait_gone(process)
+        process.end(signal.SIGTERM)  # a zombie
+        assert process.reap() == -signal.SIGKILL
+        process.end(signal.SIGTERM)  # nobody, though the pid may be somebody's by now
+        assert process.reap() == -signal.SIGKILL
+
+
+def test_no_descriptor_is_left_behind() -> None:
+    before = descriptors()
+    for _ in range(3):
+        with started():
+            assert descriptors() == before + 2  # pidfd and channel
+    assert descriptors() == before
+
+
+def test_a_failed_start_leaves_nothing_behind() -> None:
+    before = descriptors()
+    with pytest.raises(OSError, match="Argument list too long"):
+        Process.start(SPAWN, {"TEST_TOO_LONG": "x" * 2**22})
+    assert descriptors() == before

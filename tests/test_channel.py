@@ -1,0 +1,540 @@
+"""Both ends of the protocol over real sockets: what arrives, in which order, and what is left of the dead."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reuseport.channel import (
+    KINDS,
+    MOST_DESCRIPTORS,
+    PACKET,
+    Channel,
+    Drain,
+    Failed,
+    Foster,
+    Leaving,
+    LimitReached,
+    Message,
+    PeerGoneError,
+    Ready,
+    ReopenLogs,
+    Start,
+    Unfoster,
+)
+from tests.conftest import PATIENCE
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=200)
+SIZES = st.integers(0, 2**40)
+MESSAGES: dict[str, st.SearchStrategy[Message]] = {
+    "Start": st.builds(
+        Start,
+        settings=TEXT,
+        slot=SIZES,
+        desk=SIZES,
+        generation=SIZES,
+        endpoints=st.lists(st.lists(TEXT | SIZES, max_size=5), max_size=4),
+        shared=SIZES,
+        adopted=SIZES,
+    ),
+    "Drain": st.builds(Drain, st.floats(0, 1e9)),
+    "Foster": st.builds(Foster, SIZES),
+    "Unfoster": st.builds(Unfoster, SIZES),
+    "ReopenLogs": st.just(ReopenLogs()),
+    "Ready": st.just(Ready()),
+    "Failed": st.builds(Failed, st.sampled_from(["operator", "application"]), TEXT),
+    "LimitReached": st.builds(LimitReached, SIZES),
+    "Leaving": st.just(Leaving()),
+}
+
+BIG = Failed("application", "x" * 60_000)
+"""A few of these fill a socket's buffer."""
+
+
+@contextlib.contextmanager
+def pair() -> Iterator[tuple[Channel, Channel]]:
+    """Two connected ends in this process."""
+    ours, theirs = Channel.pair()
+    other = Channel(theirs)
+    with contextlib.closing(ours), contextlib.closing(other):
+        yield ours, other
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextlib.contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    """The two ends of a pipe; either may be closed before the end."""
+    ends = os.pipe()
+    identities = [os.fstat(end) for end in ends]
+    try:
+        yield ends
+    finally:
+        for end, identity in zip(ends, identities, strict=True):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(end), identity):
+                    os.close(end)
+
+
+def wait_readable(fd: int | Channel) -> None:
+    readable, _, _ = select.select([fd], [], [], PATIENCE)
+    assert readable, "nothing came"
+
+
+def at_end_of_file(read_end: int) -> bool:
+    """Waits until every write end is closed; a byte would be a lie."""
+    wait_readable(read_end)
+    return os.read(read_end, 1) == b""
+
+
+def fill(channel: Channel) -> int:
+    """Send until something waits; how many messages that took, the waiting one included."""
+    sent = 0
+    while not channel.waiting:
+        channel.send(BIG)
+        sent += 1
+    return sent
+
+
+class Other:
+    """A process with the other end of a channel and `channel`, `os`, `sys` at hand."""
+
+    def __init__(self, channel: Channel, popen: subprocess.Popen[bytes]) -> None:
+        self.channel = channel
+        self.popen = popen
+
+    def said(self) -> bytes:
+        """The next byte it prints: where it is in its script."""
+        assert self.popen.stdout is not None
+        wait_readable(self.popen.stdout.fileno())
+        return os.read(self.popen.stdout.fileno(), 1)
+
+    def kill(self) -> None:
+        self.popen.send_signal(signal.SIGKILL)
+        assert self.popen.wait(PATIENCE) == -signal.SIGKILL
+
+
+PRELUDE = """
+import os, select, socket, sys
+from reuseport.channel import *
+
+channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+
+def say(byte):
+    os.write(1, byte)
+
+def linger():
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other() -> Iterator[Callable[[str], Other]]:
+    with contextlib.ExitStack() as running:
+
+        def start(script: str) -> Other:
+            ours, theirs = Channel.pair()
+            running.callback(ours.close)
+            with theirs:
+                popen = subprocess.Popen(
+                    [sys.executable, "-c", PRELUDE + script, str(theirs.fileno())],
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    cwd=Path(__file__).parents[1],
+                )
+            running.enter_context(popen)
+            return Other(ours, popen)
+
+        yield start
+
+
+# ── what arrives ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_kind_is_tried_below() -> None:
+    assert set(MESSAGES) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_a_message_arrives_as_it_was_sent(kind: str, data: st.DataObject) -> None:
+    message = data.draw(MESSAGES[kind])
+    with pair() as (one, other_end):
+        one.send(message)
+        assert other_end.receive() == [(message, [])]
+        other_end.send(message)
+        assert one.receive() == [(message, [])]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.one_of(*MESSAGES.values()), max_size=8))
+def test_messages_keep_their_borders_and_order(messages: list[Message]) -> None:
+    with pair() as (one, other_end):
+        for message in messages:
+            one.send(message)
+        assert [message for message, _ in other_end.receive()] == messages
+
+
+def test_nothing_sent_is_nothing_received() -> None:
+    with pair() as (one, other_end):
+        assert one.receive() == []
+        assert other_end.receive() == []
+
+
+def test_the_launchers_end_is_not_inherited_and_never_blocks() -> None:
+    ours, theirs = Channel.pair()
+    with theirs, contextlib.closing(ours):
+        assert not os.get_inheritable(ours.fileno())
+        assert not os.get_inheritable(theirs.fileno())
+        assert not os.get_blocking(ours.fileno())
+
+
+def test_a_descriptor_arrives_as_the_same_object_and_close_on_exec() -> None:
+    with pair() as (one, other_end), pipe() as (read_end, write_end):
+        os.set_inheritable(write_end, True)
+        one.send(Ready(), [write_end])
+        ((_, (copy,)),) = other_end.receive()
+        try:
+            assert copy != write_end
+            assert os.path.samestat(os.fstat(copy), os.fstat(write_end))
+            assert not os.get_inheritable(copy)
+            os.write(copy, b"!")
+            assert os.read(read_end, 1) == b"!"
+        finally:
+            os.close(copy)
+
+
+def test_a_listener_arrives_as_the_same_listener() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pair() as (one, other_end):
+        one.send(Ready(), [listener.fileno()])
+        ((_, (copy,)),) = other_end.receive()
+        with (
+            socket.socket(fileno=copy) as same,
+            socket.create_connection(listener.getsockname()) as client,
+        ):
+            accepted, _ = same.accept()
+            with accepted:
+                assert accepted.getpeername() == client.getsockname()
+
+
+def test_descriptors_arrive_in_order_with_their_own_message() -> None:
+    with pair() as (one, other_end), pipe() as first, pipe() as second:
+        one.send(Ready(), [*first, *second])
+        one.send(Leaving())
+        one.send(Ready(), [second[0]])
+        received = other_end.receive()
+        copies = [fds for _, fds in received]
+        try:
+            assert [len(fds) for fds in copies] == [4, 0, 1]
+            for copy, original in zip(copies[0] + copies[2], [*first, *second, second[0]], strict=True):
+                assert os.path.samestat(os.fstat(copy), os.fstat(original))
+        finally:
+            for fd in copies[0] + copies[2]:
+                os.close(fd)
+
+
+def test_as_many_descriptors_as_the_kernel_takes() -> None:
+    before = descriptors()
+    with pair() as (one, other_end), pipe() as (read_end, _):
+        one.send(Ready(), [read_end] * MOST_DESCRIPTORS)
+        ((_, copies),) = other_end.receive()
+        for copy in copies:
+            os.close(copy)
+        assert len(copies) == MOST_DESCRIPTORS
+    assert descriptors() == before
+
+
+def test_the_largest_message_fits_and_a_larger_one_is_refused() -> None:
+    room = PACKET - len('{"kind": "Failed", "blame": "operator", "text": ""}')
+    with pair() as (one, other_end):
+        one.send(Failed("operator", "x" * room))
+        assert not one.waiting, "it must fit into an empty socket"
+        assert other_end.receive() == [(Failed("operator", "x" * room), [])]
+        with pytest.raises(ValueError, match=f"{PACKET + 1} bytes"):
+            one.send(Failed("operator", "x" * (room + 1)))
+        one.send(Leaving())
+        assert other_end.receive() == [(Leaving(), [])]
+
+
+# ── back-pressure ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_has_no_room_waits_in_order() -> None:
+    with pair() as (one, other_end):
+        filled = fill(one)
+        for number in range(20):
+            one.send(LimitReached(number))
+        received: list[Message] = []
+        while one.waiting:
+            received += [message for message, _ in other_end.receive()]
+            one.flush()
+        received += [message for message, _ in other_end.receive()]
+        assert received == [BIG] * filled + [LimitReached(number) for number in range(20)]
+
+
+def test_flush_without_room_keeps_everything() -> None:
+    with pair() as (one, other_end):
+        filled = fill(one)
+        one.flush()
+        assert len(other_end.receive()) == filled - 1
+        one.flush()
+        assert other_end.receive() == [(BIG, [])]
+
+
+def test_a_small_message_never_overtakes_one_that_waits() -> None:
+    with pair() as (one, other_end):
+        fill(one)
+        other_end.receive()  # now there is room, but `flush` has not been called
+        one.send(Leaving())
+        assert other_end.receive() == []
+        one.flush()
+        assert [message for message, _ in other_end.receive()] == [BIG, Leaving()]
+
+
+def test_descriptors_that_wait_survive_the_sender_closing_its_own() -> None:
+    before = descriptors()
+    with pair() as (one, other_end), pipe() as (read_end, write_end):
+        fill(one)
+        one.send(Ready(), [write_end])
+        os.close(write_end)
+        other_end.receive()
+        one.flush()
+        *_, (message, (copy,)) = other_end.receive()
+        assert message == Ready()
+        os.write(copy, b"!")
+        assert os.read(read_end, 1) == b"!"
+        os.close(copy)
+        assert at_end_of_file(read_end), "the channel kept a duplicate"
+    assert descriptors() == before
+
+
+def test_closing_frees_the_descriptors_that_wait() -> None:
+    before = descriptors()
+    with pair() as (one, _), pipe() as (read_end, write_end):
+        fill(one)
+        one.send(Ready(), [write_end])
+        os.close(write_end)
+        one.close()
+        assert at_end_of_file(read_end)
+    assert descriptors() == before
+
+
+def test_what_waits_for_a_dead_peer_is_dropped() -> None:
+    before = descriptors()
+    with pair() as (one, other_end), pipe() as (read_end, write_end):
+        fill(one)
+        one.send(Ready(), [write_end])
+        os.close(write_end)
+        other_end.close()
+        one.flush()
+        assert not one.waiting
+        assert at_end_of_file(read_end)
+    assert descriptors() == before
+
+
+# ── the other end goes ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_end_of_file_comes_after_everything_sent() -> None:
+    with pair() as (one, other_end), pipe() as (_, write_end):
+        other_end.send(LimitReached(1))
+        other_end.send(Ready(), [write_end])
+        other_end.close()
+        received = one.receive()
+        assert [message for message, _ in received] == [LimitReached(1), Ready()]
+        os.close(received[1][1][0])
+        for _ in range(3):
+            with pytest.raises(PeerGoneError):
+                one.receive()
+
+
+def test_a_peer_that_never_read_us_is_still_read_to_its_end() -> None:
+    """The kernel then says ECONNRESET first."""
+    with pair() as (one, other_end):
+        other_end.send(Failed("application", "last words"))
+        one.send(ReopenLogs())
+        other_end.close()
+        with socket.socket(fileno=os.dup(one.fileno())) as look:
+            assert look.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "not the case that is meant here"
+    with pair() as (one, other_end):
+        other_end.send(Failed("application", "last words"))
+        one.send(ReopenLogs())
+        other_end.close()
+        assert one.receive() == [(Failed("application", "last words"), [])]
+        with pytest.raises(PeerGoneError):
+            one.receive()
+
+
+def test_a_peer_that_neither_read_nor_spoke_is_gone() -> None:
+    with pair() as (one, other_end):
+        one.send(ReopenLogs())
+        other_end.close()
+        with pytest.raises(PeerGoneError):
+            one.receive()
+
+
+def test_sending_to_a_dead_peer_is_no_error_and_hides_nothing() -> None:
+    before = descriptors()
+    with pair() as (one, other_end), pipe() as (read_end, write_end):
+        other_end.send(Leaving())
+        one.send(ReopenLogs())
+        other_end.close()
+        for _ in range(3):
+            one.send(Ready(), [write_end])
+        assert not one.waiting
+        assert one.receive() == [(Leaving(), [])]
+        with pytest.raises(PeerGoneError):
+            one.receive()
+        os.close(write_end)
+        assert at_end_of_file(read_end)
+    assert descriptors() == before
+
+
+def test_closing_twice_is_harmless() -> None:
+    with pair() as (one, _):
+        one.close()
+        one.close()
+
+
+# ── two processes ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_processes_speak_under_load(other: Callable[[str], Other]) -> None:
+    """The reader is slower than the writer, so most messages wait at least once."""
+    echo = other(
+        """
+while True:
+    select.select([channel], [channel] if channel.waiting else [], [])
+    channel.flush()
+    try:
+        received = channel.receive()
+    except PeerGoneError:
+        break
+    for message, fds in received:
+        channel.send(message, fds)
+        for fd in fds: os.close(fd)
+"""
+    )
+    channel = echo.channel
+    with pipe() as (_, write_end):
+        sent: list[Message] = []
+        for number in range(100):
+            sent += [LimitReached(number), Failed("application", "é" * (97 * number))]
+            channel.send(sent[-2], [write_end])
+            channel.send(sent[-1])
+        back: list[Message] = []
+        while len(back) < len(sent):
+            wants_to_write = [channel] if channel.waiting else []
+            assert any(select.select([channel], wants_to_write, [], PATIENCE))
+            channel.flush()
+            for message, fds in channel.receive():
+                back.append(message)
+                for fd in fds:
+                    assert os.path.samestat(os.fstat(fd), os.fstat(write_end))
+                    os.close(fd)
+    assert back == sent
+    channel.close()
+    assert echo.popen.wait(PATIENCE) == 0
+
+
+def test_a_killed_senders_message_and_descriptor_still_arrive(other: Callable[[str], Other]) -> None:
+    sender = other(
+        """
+read_end, write_end = os.pipe()
+os.write(write_end, b"!")
+channel.send(Ready(), [read_end])
+say(b".")
+linger()
+"""
+    )
+    assert sender.said() == b"."
+    sender.kill()
+    ((message, (copy,)),) = sender.channel.receive()
+    assert message == Ready()
+    assert os.read(copy, 2) == b"!"
+    assert os.read(copy, 1) == b"", "the sender's write end died with it"
+    os.close(copy)
+    with pytest.raises(PeerGoneError):
+        sender.channel.receive()
+
+
+def test_a_killed_receiver_frees_the_descriptors_it_never_read(other: Callable[[str], Other]) -> None:
+    receiver = other("say(b'.')\nlinger()")
+    assert receiver.said() == b"."
+    with pipe() as (read_end, write_end):
+        receiver.channel.send(Ready(), [write_end])
+        os.close(write_end)
+        assert not select.select([read_end], [], [], 0)[0], "the message holds the write end"
+        receiver.kill()
+        assert at_end_of_file(read_end)
+    with pytest.raises(PeerGoneError):
+        receiver.channel.receive()
+
+
+def test_a_killed_receiver_frees_the_descriptors_it_had_read(other: Callable[[str], Other]) -> None:
+    receiver = other("select.select([channel], [], [])\nchannel.receive()\nsay(b'.')\nlinger()")
+    with pipe() as (read_end, write_end):
+        receiver.channel.send(Ready(), [write_end])
+        os.close(write_end)
+        assert receiver.said() == b"."
+        receiver.kill()
+        assert at_end_of_file(read_end)
+
+
+def test_an_exit_without_a_word_is_an_end_of_file(other: Callable[[str], Other]) -> None:
+    silent = other("")
+    wait_readable(silent.channel)
+    with pytest.raises(PeerGoneError):
+        silent.channel.receive()
+
+
+# ── descriptors stay few ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_descriptor_is_left_behind() -> None:
+    before = descriptors()
+    for _ in range(20):
+        with pair() as (one, other_end), pipe() as ends:
+            one.send(Ready(), ends)
+            ((_, copies),) = other_end.receive()
+            for copy in copies:
+                os.close(copy)
+            one.send(Ready(), ends)  # never read
+    assert descriptors() == before
+
+
+def test_an_exhausted_receiver_says_so_and_keeps_none(other: Callable[[str], Other]) -> None:
+    receiver = other(
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 1, 4096))
+select.select([channel], [], [])
+before = os.listdir("/proc/self/fd")
+try:
+    channel.receive()
+except DescriptorsLostError as error:
+    assert "ulimit" in str(error)
+    say(b"." if os.listdir("/proc/self/fd") == before else b"L")
+linger()
+"""
+    )
+    with pipe() as (read_end, write_end):
+        receiver.channel.send(Ready(), [write_end] * 10)
+        os.close(write_end)
+        assert receiver.said() == b"."
+        assert at_end_of_file(read_end)

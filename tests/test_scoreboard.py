@@ -1,0 +1,234 @@
+"""The shared memory between real processes: who writes what, what is sealed, and sums that only grow."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reuseport.scoreboard import (
+    COUNTERS,
+    DESKS,
+    ROW_WORDS,
+    SLOT_WORDS,
+    WORD_BYTES,
+    Desk,
+    Scoreboard,
+    SlotWord,
+)
+
+SLOTS = 3
+LARGEST = 2**64 - 1
+
+
+@contextlib.contextmanager
+def scoreboard(slots: int = SLOTS) -> Iterator[Scoreboard]:
+    with contextlib.closing(Scoreboard.create(slots)) as made:
+        yield made
+
+
+def words(board: Scoreboard) -> list[int]:
+    """Every word of the file, as another program would read it."""
+    content = os.pread(board.fd, board.slots * SLOT_WORDS * WORD_BYTES, 0)
+    return list(memoryview(content).cast("Q"))
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_new_one_has_room_for_its_slots_and_all_words_0() -> None:
+    with scoreboard(7) as board:
+        assert board.slots == 7
+        assert words(board) == [0] * (7 * SLOT_WORDS)
+
+
+def test_the_enumerations_fit_their_rows() -> None:
+    assert sorted(Desk) == list(range(len(Desk)))
+    assert len(Desk) <= ROW_WORDS
+    assert all(word < SlotWord.FOLDED for word in SlotWord if word is not SlotWord.FOLDED)
+    assert SlotWord.FOLDED + len(COUNTERS) <= ROW_WORDS
+    assert len(set(COUNTERS)) == len(COUNTERS)
+
+
+def test_every_word_has_one_owner() -> None:
+    """Each row, written with its own number, is read back whole: none shares a word, none is left out."""
+    with scoreboard() as board:
+        rows = [board.slot(slot) for slot in range(SLOTS)]
+        rows += [board.desk(slot, desk) for slot in range(SLOTS) for desk in range(DESKS)]
+        for number, row in enumerate(rows, start=1):
+            assert len(row) == ROW_WORDS
+            for index in range(ROW_WORDS):
+                row[index] = number
+        for number, row in enumerate(rows, start=1):
+            assert set(row) == {number}
+        assert 0 not in words(board)
+        del rows, row
+
+
+def test_the_desk_of_another_process_is_read_at_once_and_only_it_changes() -> None:
+    """Two real processes sit at the two desks of one slot and write until they are told to end."""
+    script = """
+import os, sys
+from reuseport.scoreboard import *
+board, desk = Scoreboard(int(sys.argv[1])), int(sys.argv[2])
+row = board.desk(1, desk)
+for count in range(1, 20_001):
+    row[Desk.REQUESTS] = count
+    row[Desk.HEARTBEAT] = (count << 32) | count
+os.write(1, b".")
+sys.stdin.read()
+"""
+    with scoreboard() as board, contextlib.ExitStack() as running:
+        writers = [
+            running.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", script, str(board.fd), str(desk)],
+                    pass_fds=(board.fd,),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    cwd=Path(__file__).parents[1],
+                )
+            )
+            for desk in range(DESKS)
+        ]
+        seen = [0, 0]
+        while sum(seen) < 40_000 and any(writer.poll() is None for writer in writers):
+            for desk in range(DESKS):
+                beat = board.desk(1, desk)[Desk.HEARTBEAT]
+                assert beat >> 32 == beat & 0xFFFFFFFF, "a torn word"
+                assert beat >> 32 >= seen[desk], "a word ran backwards"
+                seen[desk] = beat >> 32
+        assert seen == [20_000, 20_000]
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.read(1) == b"."
+        assert board.total(1, Desk.REQUESTS) == 40_000
+        assert board.total(0, Desk.REQUESTS) == board.total(2, Desk.REQUESTS) == 0
+        assert set(board.slot(1)) == {0}, "a worker wrote the launcher's words"
+
+
+@pytest.mark.parametrize("size", [0, WORD_BYTES, 100 * SLOT_WORDS * WORD_BYTES])
+def test_nobody_can_resize_it(size: int) -> None:
+    with scoreboard() as board, pytest.raises(PermissionError):
+        os.ftruncate(board.fd, size)
+
+
+def test_nobody_can_seal_it_against_writing() -> None:
+    with scoreboard() as board:
+        with pytest.raises(PermissionError):
+            fcntl.fcntl(board.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+        board.desk(0, 0)[Desk.REQUESTS] = LARGEST
+        assert board.total(0, Desk.REQUESTS) == LARGEST
+
+
+def test_it_is_not_inherited_by_accident() -> None:
+    with scoreboard() as board:
+        assert not os.get_inheritable(board.fd)
+
+
+def test_a_second_mapping_is_the_same_memory() -> None:
+    with scoreboard() as board, contextlib.closing(Scoreboard(os.dup(board.fd))) as other:
+        assert other.slots == board.slots
+        other.desk(2, 1)[Desk.IN_FLIGHT] = 5
+        assert board.in_flight(2) == 5
+
+
+def test_closing_gives_back_descriptor_and_mapping() -> None:
+    def mappings() -> int:
+        return Path("/proc/self/maps").read_text().count("reuseport-scoreboard")
+
+    before, mapped = descriptors(), mappings()
+    with scoreboard():
+        assert descriptors() > before  # mmap(2) in Python keeps a duplicate of its own
+        assert mappings() == mapped + 1
+    assert descriptors() == before
+    assert mappings() == mapped
+
+
+def test_the_memory_outlives_its_creator() -> None:
+    """A worker goes on writing when the launcher is gone: no SIGBUS."""
+    with scoreboard() as board:
+        copy = os.dup(board.fd)
+        size = os.fstat(copy).st_size
+    with contextlib.closing(Scoreboard(copy)) as left, mmap.mmap(copy, size) as again:
+        left.desk(0, 0)[Desk.REQUESTS] = 1
+        assert any(again[:])
+
+
+def test_what_is_no_file_cannot_be_mapped() -> None:
+    read_end, write_end = os.pipe()
+    try:
+        with pytest.raises((OSError, ValueError)):
+            Scoreboard(read_end)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_taking_a_desk_leaves_the_other_alone() -> None:
+    with scoreboard() as board:
+        board.take_desk(0, 0, 1)
+        board.desk(0, 0)[Desk.REQUESTS] = 3
+        board.take_desk(0, 1, 2)
+        board.desk(0, 1)[Desk.REQUESTS] = 4
+        assert board.total(0, Desk.REQUESTS) == 7
+        assert board.slot(0)[SlotWord.GENERATION] == 2
+        assert board.slot(0)[SlotWord.SPAWNS] == 2
+        board.leave_desk(0, 0)
+        assert board.total(0, Desk.REQUESTS) == 7
+        assert set(board.desk(0, 0)) == {0}
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["count", "count", "leave"]),
+        st.integers(0, SLOTS - 1),
+        st.integers(0, DESKS - 1),
+        st.sampled_from(COUNTERS),
+        st.integers(1, 2**40),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS)
+def test_folding_never_runs_backwards_and_loses_nothing(steps: list[tuple[str, int, int, Desk, int]]) -> None:
+    """Workers come, count and go at every desk; the sums are what was counted, at each moment."""
+    with scoreboard() as board:
+        counted = {(slot, counter): 0 for slot in range(SLOTS) for counter in COUNTERS}
+        seated: set[tuple[int, int]] = set()
+        for step, slot, desk, counter, count in steps:
+            if (slot, desk) not in seated:
+                board.take_desk(slot, desk, 1)
+                seated.add((slot, desk))
+            if step == "count":
+                board.desk(slot, desk)[counter] += count
+                counted[slot, counter] += count
+            else:
+                board.leave_desk(slot, desk)
+                seated.discard((slot, desk))
+            assert {place: board.total(*place) for place in counted} == counted
+        for slot, desk in seated:
+            board.leave_desk(slot, desk)
+        assert {place: board.total(*place) for place in counted} == counted
+        assert all(set(board.desk(slot, desk)) == {0} for slot in range(SLOTS) for desk in range(DESKS))
+
+
+def test_who_is_gone_has_nothing_in_flight() -> None:
+    with scoreboard() as board:
+        for desk, count in enumerate([3, 4]):
+            board.desk(0, desk)[Desk.IN_FLIGHT] = count
+        assert board.in_flight(0) == 7
+        board.leave_desk(0, 1)
+        assert board.in_flight(0) == 3
