@@ -4,7 +4,7 @@ A SOCK_SEQPACKET pair (unix(7)): one packet is one message, a JSON object whose 
 with descriptors as SCM_RIGHTS. Readiness is a message; death is the end of file.
 
     launcher → worker    Start, first and once · Foster, Unfoster · Drain · ReopenLogs
-    worker → launcher    Failed, or Ready once · LimitReached · Leaving
+    worker → launcher    Failed, or Bound if it adopted nothing, and Ready · LimitReached · Leaving
 
 When the other side dies
     before a message is sent     `send` drops it: the sender reads the end of file next, or its launcher
@@ -91,8 +91,17 @@ class ReopenLogs:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """The worker has bound listeners of its own, and is about to listen.
+
+    Descriptors: a duplicate of each, one for each endpoint: the escrow. Sent before listen(2), so that at no
+    moment a client can be in a queue that only this worker holds.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
-    """The listeners accept. Descriptors: a duplicate of each, one for each endpoint: the escrow."""
+    """The listeners accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +124,13 @@ class Leaving:
     """Somebody sent the worker SIGTERM: it asks to be replaced, and serves until it is told to drain."""
 
 
-Message: TypeAlias = Start | Drain | Foster | Unfoster | ReopenLogs | Ready | Failed | LimitReached | Leaving
+Message: TypeAlias = (
+    Start | Drain | Foster | Unfoster | ReopenLogs | Bound | Ready | Failed | LimitReached | Leaving
+)
 
 KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (Start, Drain, Foster, Unfoster, ReopenLogs, Ready, Failed, LimitReached, Leaving)
+    for kind in (Start, Drain, Foster, Unfoster, ReopenLogs, Bound, Ready, Failed, LimitReached, Leaving)
 }
 
 

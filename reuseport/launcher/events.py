@@ -44,6 +44,13 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerBound:
+    """The worker has bound the slot's listeners and is about to listen; they are in escrow."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerReady:
     """The worker's listeners accept."""
 
@@ -113,6 +120,7 @@ class ScaleRequested:
 
 Event = (
     Begin
+    | WorkerBound
     | WorkerReady
     | WorkerLeaving
     | WorkerExited

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from reuseport.channel import (
+    Bound,
     DescriptorsLostError,
     Drain,
     Failed,
@@ -30,13 +31,11 @@ from reuseport.channel import (
     ReopenLogs,
     Start,
     Unfoster,
-    close_all,
 )
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, strays
 from reuseport.launcher.events import Action, Blame, Event, Reason
 from reuseport.launcher.memory import MemoryWatch
-from reuseport.launcher.phases import Phase
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.slots import Policy
@@ -162,15 +161,12 @@ class Launcher:
             return
         for message, fds in received:
             match message:
-                case Ready() if process.exited:
-                    # Ready and dead in one turn of the loop: nobody is to drain for a corpse.
-                    close_all(fds)
-                case Ready() if self.supervisor.workers[number].phase is Phase.DYING:
-                    # It was given up a moment before. Nobody would ever accept from these again.
-                    close_all(fds)
-                    self.feed(ev.WorkerReady(number))
-                case Ready():
+                case Bound():
                     self.ports.keep(process.spawn.slot, fds)
+                    self.feed(ev.WorkerBound(number))
+                case Ready() if process.exited:
+                    pass  # ready and dead in one turn of the loop: nobody is to drain for a corpse
+                case Ready():
                     self._told = ""
                     self.feed(ev.WorkerReady(number))
                 case Failed(blame, text):

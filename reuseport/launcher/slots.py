@@ -59,6 +59,12 @@ class Worker:
     heard_at: float = 0.0
     load: int = 0
     """Requests in flight at the last tick."""
+    bound: bool = False
+    """It has bound the slot's listeners itself, so it listens already or is about to."""
+
+    def attends(self) -> bool:
+        """Who connects to the slot is accepted by this worker, now or within milliseconds."""
+        return self.phase is Phase.READY or (self.bound and self.phase is Phase.STARTING)
 
 
 @dataclass(slots=True)
@@ -75,7 +81,7 @@ class Slot:
     reason: Reason = Reason.START
     """Why the next worker is spawned, if one is missing."""
     opened: bool = False
-    """A worker was ready here once: the listeners exist, in escrow, and clients connect to them."""
+    """The listeners exist, in escrow, and clients connect to them."""
     foster: int | None = None
     """The worker of another slot that accepts here meanwhile."""
 
@@ -89,7 +95,7 @@ class Slot:
 
     def unattended(self) -> bool:
         """Clients connect here, and nobody accepts: the worker is gone, or its event loop does not turn."""
-        return self.opened and not any(worker.phase is Phase.READY for worker in self.workers)
+        return self.opened and not any(worker.attends() for worker in self.workers)
 
     def missing(self) -> bool:
         """Nobody serves this slot and nobody is on the way to."""

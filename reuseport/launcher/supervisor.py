@@ -54,6 +54,9 @@ class Supervisor:
         match event:
             case ev.Begin():
                 self._begun = True
+            case ev.WorkerBound(number):
+                self.workers[number].bound = True
+                self.slots[self.workers[number].slot].opened = True
             case ev.WorkerReady(number):
                 self._on_ready(self.workers[number], now)
             case ev.WorkerLeaving(number) if self.workers[number].phase is Phase.DYING:
@@ -133,6 +136,8 @@ class Supervisor:
         for predecessor in predecessors:
             self._drain(predecessor, (slot.number,), now)
         self._rollout.fulfil(slot.number, worker.generation)
+        if self._stopping is not None and self._drain_at is None:
+            self._drain(worker, (), now)
         if not self._announced and all(self._served(number) for number in range(self.target)):
             self._announced = True
             self._report("info", f"all {self.target} workers are ready")
@@ -257,7 +262,7 @@ class Supervisor:
         for slot in [slot for slot in self.slots.values() if slot.number >= self.target]:
             self._rollout.forget(slot.number)
             for worker in slot.workers:
-                if worker.phase is Phase.STARTING:
+                if worker.phase is Phase.STARTING and not worker.bound:
                     self._terminate(worker, now)
                 elif worker.phase in SERVING and heirs:
                     self._drain(worker, heirs, now)
@@ -333,7 +338,10 @@ class Supervisor:
         self._drain_at = now + delay
         self._rollout.clear()
         for worker in self.workers.values():
-            if worker.phase is Phase.STARTING:
+            if worker.phase is Phase.STARTING and worker.bound:
+                # Clients are in its queue: it is ready in a moment, and drains.
+                worker.deadline = now + self.policy.kill_grace
+            elif worker.phase is Phase.STARTING:
                 self._terminate(worker, now)
         self._report("info", f"stopping in {delay:g} s" if delay else "stopping")
 

@@ -9,11 +9,10 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reuseport import logs
-from reuseport.channel import Channel, Start
+from reuseport.channel import Bound, Channel, Start
 from reuseport.kernel.addresses import Endpoint
 from reuseport.kernel.listener import bind_listener
 from reuseport.scoreboard import Scoreboard
@@ -69,22 +68,24 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
             own = [socket.socket(fileno=fd) for fd in adopted]
         else:
             own = [bind_listener(Endpoint.from_json(fields)) for fields in order.endpoints]
+            channel.send(Bound(), [listener.fileno() for listener in own])
         return own + [socket.socket(fileno=fd) for fd in shared]
 
-    def on_ready(listeners: Sequence[socket.socket]) -> None:
+    def on_ready() -> None:
         loop = asyncio.get_running_loop()
         # In this order: as long as we are tied, our parent is the launcher.
         bond.watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
         bond.loosen()
         meter.start(loop)
         control.start(loop)
-        control.ready([listener.fileno() for listener in listeners[: len(order.endpoints)]])
+        control.ready()
 
     server = Server(config, open_listeners, on_ready)
     meter = Meter(scoreboard.desk(order.slot, order.desk), server.server_state)
     inbox = Inbox(fds[1], server, meter.desk)
     control = Control(channel, server, inbox, meter, settings)
     await server.serve()
+    inbox.close()
 
 
 if __name__ == "__main__":

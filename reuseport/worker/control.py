@@ -19,6 +19,7 @@ from reuseport.channel import (
     Ready,
     ReopenLogs,
     Unfoster,
+    close_all,
 )
 from reuseport.settings import Settings
 from reuseport.worker.departure import Departure
@@ -43,6 +44,7 @@ class Control:
         self._fostering = Fostering(server, meter.desk)
         self._graceful_timeout = settings.graceful_timeout
         self._leaving = False
+        self._departure: Departure | None = None
         self._most_requests = settings.limit_max_requests
         if self._most_requests is not None:
             self._most_requests += random.randint(0, settings.limit_max_requests_jitter)
@@ -57,9 +59,9 @@ class Control:
         if self._most_requests is not None:
             self._count(self._most_requests)
 
-    def ready(self, fds: list[int]) -> None:
-        """The listeners accept; the launcher gets a duplicate of each."""
-        self._send(Ready(), fds)
+    def ready(self) -> None:
+        """The listeners accept."""
+        self._send(Ready())
 
     def _on_readable(self) -> None:
         try:
@@ -73,6 +75,8 @@ class Control:
             match message:
                 case Drain(timeout):
                     self._drain(timeout, fds)
+                case Foster() if self._departure is not None:
+                    close_all(fds)  # our exit tells the launcher to choose another
                 case Foster(slot):
                     self._fostering.begin(slot, fds)
                 case Unfoster(slot):
@@ -83,10 +87,19 @@ class Control:
                     raise TypeError(f"the launcher does not send {message!r}")
 
     def _drain(self, timeout: float, heirs: list[int]) -> None:
-        # First: what others pass on from now is for our heirs, and waits for them.
-        self._inbox.close()
-        self._fostering.end_all()
-        self._server.drain(timeout, Departure(self._server.server_state, heirs, self._meter.desk))
+        if self._departure is not None:
+            # The launcher's orders, its end of file and a SIGTERM may follow each other.
+            close_all(heirs)
+            if not heirs:
+                self._departure.disinherit()
+            return
+        self._departure = Departure(self._server.server_state, heirs, self._meter.desk)
+        if heirs:
+            # First: what others pass on from now on is for our heirs, and waits for them. Without any, what
+            # comes is for us to the end, and the queues of those we foster are: the server takes them.
+            self._inbox.close()
+            self._fostering.end_all()
+        self._server.drain(timeout, self._departure)
 
     def _on_terminate(self) -> None:
         """Somebody sent this one worker SIGTERM: ask to be replaced; the second time, do not wait for it."""

@@ -37,6 +37,9 @@ FULL = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
 """The heir has not read yet: its inbox holds no more, or the kernel allows no more descriptors under way
 (as many as RLIMIT_NOFILE, unix(7)). Both pass."""
 
+GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
+"""Nobody holds the receiving end any more, so not even the launcher lives."""
+
 
 class Departure:
     """Passes connections on while the worker leaves. Owns the heirs' descriptors."""
@@ -51,15 +54,16 @@ class Departure:
         self._turns = itertools.cycle(self._heirs)
         self._desk = desk
         self._timer: asyncio.TimerHandle | None = None
+        self._begun = False
 
     def begin(self, loop: asyncio.AbstractEventLoop, config: Config) -> None:
         """Pass on what is idle now, and from now on each connection when it becomes idle."""
         self._loop = loop
+        self._begun = True
         movable = not config.is_ssl and config.http_protocol_class in PROTOCOLS.values()
         self._count_the_lingering(config)
         if self.final or not movable:
-            # uvicorn puts these into every response, and closes after one that says so.
-            self._state.default_headers = [*self._state.default_headers, (b"connection", b"close")]
+            self._announce()
         if self.final:
             for connection in list(self._state.connections):
                 if not _speaks_http(connection):
@@ -69,6 +73,19 @@ class Departure:
             self._sweep()
         else:
             self._start_missing_clocks()
+
+    def disinherit(self) -> None:
+        """The heirs leave, too: what has not been passed on lingers from now on."""
+        if not self._heirs:
+            return
+        self.end()
+        self._heirs = []
+        if not self._begun:
+            self.final = True
+            return
+        self._announce()
+        self._start_missing_clocks()
+        self._desk[Desk.LINGERED_STOP] += len(self._state.connections)
 
     def end(self) -> None:
         """Pass on nothing more."""
@@ -88,7 +105,12 @@ class Departure:
         for connection in list(self._state.connections):
             if isinstance(connection, TransferableHttpTools | TransferableH11):
                 self.offer(connection)
-        self._timer = self._loop.call_later(SWEEP, self._sweep)
+        if self._heirs:
+            self._timer = self._loop.call_later(SWEEP, self._sweep)
+
+    def _announce(self) -> None:
+        # uvicorn puts these into every response, and closes after one that says so.
+        self._state.default_headers = [*self._state.default_headers, (b"connection", b"close")]
 
     def _start_missing_clocks(self) -> None:
         """A client that has asked for nothing yet would linger for ever: uvicorn's clock starts later."""
@@ -113,6 +135,9 @@ class Departure:
             try:
                 socket.send_fds(heir, [b"c"], [fd])
             except OSError as error:
+                if error.errno in GONE:
+                    self.disinherit()
+                    return False
                 if error.errno not in FULL:
                     raise
                 self._desk[Desk.HANDOFFS_REFUSED] += 1

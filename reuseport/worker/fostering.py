@@ -42,17 +42,19 @@ class Fostering:
         for listener in listeners:
             server = await self._server.accept_from(listener)
             if fostered.ended:  # while the event loop turned
-                server.close()
+                self._server.accept_no_more(server)
             else:
                 fostered.servers.append(server)
 
     def end(self, slot: int) -> None:
         """Accept for the slot no more; what was accepted is ours."""
-        fostered = self._slots.pop(slot)
+        fostered = self._slots.pop(slot, None)
+        if fostered is None:
+            return  # we let go by ourselves, and the order crossed it
         fostered.ended = True
         fostered.inbox.close()
         for server in fostered.servers:
-            server.close()
+            self._server.accept_no_more(server)
 
     def end_all(self) -> None:
         """This worker leaves: somebody else is told to foster."""

@@ -37,7 +37,9 @@ class Inbox:
         loop.add_reader(self._socket.fileno(), self._on_readable)
 
     def close(self) -> None:
-        """Take up nothing more: what still comes waits for whoever opens this inbox next."""
+        """Take up nothing more: what still comes waits for whoever opens this inbox next. Once or often."""
+        if self._socket.fileno() < 0:
+            return
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
 
@@ -62,7 +64,12 @@ class Inbox:
         self._desk[Desk.HANDOFFS_RECEIVED] += 1
         # uvicorn starts the keep-alive clock after a response; the one this connection waits after was given
         # by another worker. If the client has spoken meanwhile, the clock is not ours to start.
-        if isinstance(protocol, TransferableHttpTools | TransferableH11) and protocol.idle():
+        if isinstance(protocol, TransferableHttpTools | TransferableH11) and _unasked(protocol):
             protocol.timeout_keep_alive_task = self._loop.call_later(
                 protocol.timeout_keep_alive, protocol.timeout_keep_alive_handler
             )
+
+
+def _unasked(protocol: TransferableHttpTools | TransferableH11) -> bool:
+    """Nothing has come since it was taken up: once answered, it is idle too, but with a clock of its own."""
+    return protocol.timeout_keep_alive_task is None and protocol.idle()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
@@ -27,11 +29,14 @@ MOST_QUEUED = 65536
 """Connections taken from one accept queue at a stop: no queue is longer (net.core.somaxconn), so the end of
 the loop does not depend on the clients."""
 
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Nothing more can be accepted for now (accept(2)). Its other errors concern one connection each."""
+
 log = logging.getLogger("uvicorn.error")
 
 
 class Server(uvicorn.Server):
-    """`open_listeners` is called once the application is up; `on_ready` once the listeners accept."""
+    """`open_listeners` is called once the application is up; `on_ready` once they accept."""
 
     server_state: State
 
@@ -39,13 +44,16 @@ class Server(uvicorn.Server):
         self,
         config: Config,
         open_listeners: Callable[[], Sequence[socket.socket]],
-        on_ready: Callable[[Sequence[socket.socket]], None],
+        on_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self.server_state = State()
         self._open_listeners = open_listeners
         self._on_ready = on_ready
-        self._listeners: Sequence[socket.socket] = ()
+        self._accepting: dict[asyncio.base_events.Server, socket.socket] = {}
+        self._arriving: set[asyncio.Future[None]] = set()
+        self._greeted: weakref.WeakSet[asyncio.Protocol] = weakref.WeakSet()
+        """Under TLS, protocols of all connections: one has a transport only when its handshake is over."""
         self._departure: Departure | None = None
         self._patience = 0.0
         self._drain_asked = asyncio.Event()
@@ -66,19 +74,39 @@ class Server(uvicorn.Server):
         if self.lifespan.should_exit:
             raise StartupError(Failed("application", "\n".join(errors) or "lifespan startup failed"))
         try:
-            self._listeners = self._open_listeners()
+            listeners = self._open_listeners()
         except ReuseportError as error:
             await self.lifespan.shutdown()
             raise StartupError(Failed("operator", str(error))) from error
-        self.servers = [await self.accept_from(listener) for listener in self._listeners]
+        self.servers = [await self.accept_from(listener) for listener in listeners]
         self.started = True
-        self._on_ready(self._listeners)
+        self._on_ready()
 
     async def accept_from(self, listener: socket.socket) -> asyncio.base_events.Server:
         """Listen on a bound socket, which is the returned server's from now on."""
-        return await asyncio.get_running_loop().create_server(
+        server: asyncio.base_events.Server = await asyncio.get_running_loop().create_server(
             self.protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
         )
+        self._accepting[server] = listener
+        return server
+
+    def accept_no_more(self, server: asyncio.base_events.Server) -> None:
+        """Let go of its listener. What was accepted is ours; what is queued is for who holds a duplicate."""
+        self._pause(server)
+        asyncio.get_running_loop().call_soon(self._close, server)
+
+    def _pause(self, server: asyncio.base_events.Server) -> None:
+        """The first of two steps with a turn of the loop between them.
+
+        asyncio accepts in one turn and makes the transport in the next, where it asserts that its server is
+        still open (base_events.Server._attach): closed in between, the connection would be dropped.
+        """
+        for listener in server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+
+    def _close(self, server: asyncio.base_events.Server) -> None:
+        self._accepting.pop(server, None)
+        server.close()
 
     def protocol(self) -> asyncio.Protocol:
         """A new connection's protocol."""
@@ -88,6 +116,8 @@ class Server(uvicorn.Server):
             app_state=self.lifespan.state,
             _loop=asyncio.get_running_loop(),
         )
+        if self.config.is_ssl:
+            self._greeted.add(made)
         return made
 
     async def main_loop(self) -> None:
@@ -103,37 +133,57 @@ class Server(uvicorn.Server):
             raise RuntimeError("uvicorn ended its main loop without being drained")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience
-        log.info("Shutting down")
-        if departure.final:
-            await self._accept_the_queued()
-        for server in self.servers:
-            server.close()
         departure.begin(loop, self.config)
+        log.info("Shutting down")
+        for server in self._accepting:
+            self._pause(server)
+        await asyncio.sleep(0)
+        if departure.final:
+            self._accept_the_queued()
+        for server in list(self._accepting):
+            self._close(server)
         linger_until = loop.time() + LINGER if departure.final else deadline
-        while (self.server_state.connections or self.server_state.tasks) and loop.time() < deadline:
+        greet_until = loop.time() + (LINGER if departure.final else self.config.timeout_keep_alive)
+        while True:
+            # First: who was accepted last becomes a connection only when the loop turns.
+            await asyncio.sleep(LOOK)
+            greeting = loop.time() < greet_until and self._greeting()
+            if not (self.server_state.connections or self.server_state.tasks or greeting):
+                break
+            if loop.time() >= deadline:
+                break
             if loop.time() >= linger_until:
                 linger_until = deadline
                 self._close_connections()
-            await asyncio.sleep(LOOK)
         departure.end()
         await self._cut_off()
         await self.lifespan.shutdown()
 
-    async def _accept_the_queued(self) -> None:
-        """Who connected before we stop listening gets an answer: closing would reset the whole queue."""
-        arrivals = []
-        for listener in self._listeners:
+    def _greeting(self) -> bool:
+        """Somebody is accepted and not yet a connection: its TLS handshake runs."""
+        unmade = (getattr(protocol, "transport", protocol) is None for protocol in self._greeted)
+        return bool(self._arriving) or any(unmade)
+
+    def _accept_the_queued(self) -> None:
+        """Who connected before we stop listening gets an answer: closing would reset the whole queue.
+
+        Without a turn of the loop until then: who comes in between would be reset after all.
+        """
+        for listener in self._accepting.values():
             for _ in range(MOST_QUEUED):
                 try:
                     connection, _ = listener.accept()
                 except BlockingIOError:
                     break
-                except ConnectionAbortedError:
+                except OSError as error:
+                    if error.errno in EXHAUSTED:
+                        log.error("connections are left unanswered: %s", error.strerror)  # noqa: TRY400 - no traceback
+                        break
                     continue  # this client has already left
                 connection.setblocking(False)
-                arrivals.append(asyncio.ensure_future(self._welcome(connection)))
-        if arrivals:
-            await asyncio.wait(arrivals, timeout=LINGER)
+                arrival = asyncio.ensure_future(self._welcome(connection))
+                self._arriving.add(arrival)
+                arrival.add_done_callback(self._arriving.discard)
 
     async def _welcome(self, connection: socket.socket) -> None:
         # It left, or its TLS handshake failed: no more an error here than anywhere else.

@@ -37,6 +37,12 @@ class TransferableHttpTools(HttpToolsProtocol):
         if self.server_state.on_idle is not None:
             self.server_state.on_idle(self)
 
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        # uvicorn does not note the end of a body that its response did not wait for.
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self.cycle.more_body = False
+
     def idle(self) -> bool:
         """Whether the descriptor is all there is to this connection."""
         if self.scheme == "https" or self.pipeline or not _quiet(self.transport):

@@ -26,7 +26,6 @@ from hypothesis.stateful import (
 from reuseport.launcher import events as ev
 from reuseport.launcher.events import Action, Event, Reason
 from reuseport.launcher.phases import SERVING, Phase
-from reuseport.launcher.rollout import Swap
 from reuseport.launcher.slots import Policy, Slot, Worker
 from reuseport.launcher.supervisor import Supervisor
 
@@ -65,6 +64,7 @@ class World(RuleBasedStateMachine):
         self.killed: set[int] = set()
         self.silent: set[int] = set()
         self.fostering: set[tuple[int, int]] = set()
+        self.escrow: set[int] = set()
         self.pulse = 0
         self.stop_asked = False
         self.ever_ready = False
@@ -89,7 +89,7 @@ class World(RuleBasedStateMachine):
                 self.alive[worker] = action
             case ev.Drain(worker, _, heirs):
                 assert worker in self.alive
-                assert phases[worker] in SERVING, "only who serves is drained"
+                assert phases[worker] in SERVING or worker in self.ready, "only who serves is drained"
                 assert stopping or heirs, "a connection has somewhere to go"
                 self.fostering = {pair for pair in self.fostering if pair[0] != worker}
                 self.check_drain(self.alive[worker].slot, worker, stopping)
@@ -137,10 +137,22 @@ class World(RuleBasedStateMachine):
     def becomes_ready(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(self.numbers(lambda n: n not in self.ready)))
         # The ready message of a worker that has just been given up changes nothing.
+        self.binds_first(number)
         if self.supervisor.workers[number].phase is Phase.STARTING:
             self.ready.add(number)
             self.ever_ready = True
         self.feed(ev.WorkerReady(number))
+
+    @precondition(lambda self: self.numbers(lambda n: n not in self.ready))
+    @rule(data=st.data())
+    def binds(self, data: st.DataObject) -> None:
+        self.binds_first(data.draw(st.sampled_from(self.numbers(lambda n: n not in self.ready))))
+
+    def binds_first(self, number: int) -> None:
+        """A slot's first worker binds its listeners; the others adopt them."""
+        if self.alive[number].slot not in self.escrow:
+            self.escrow.add(self.alive[number].slot)
+            self.feed(ev.WorkerBound(number))
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
@@ -224,7 +236,10 @@ class World(RuleBasedStateMachine):
         overlaps = [
             worker
             for worker in self.supervisor.workers.values()
-            if worker.phase is Phase.STARTING and worker.reason in planned
+            if worker.phase is Phase.STARTING
+            and worker.reason in planned
+            # Scaled away with its listeners bound, it is let be until it can drain.
+            and worker.slot < self.supervisor.target
         ]
         assert len(overlaps) <= 1
 
@@ -254,15 +269,23 @@ class World(RuleBasedStateMachine):
         supervisor = self.supervisor
         if supervisor._stopping is not None:
             return
-        ready = {worker.slot for worker in supervisor.workers.values() if worker.phase is Phase.READY}
+        workers = supervisor.workers.values()
+        ready = {worker.slot for worker in workers if worker.phase is Phase.READY}
+        attended = {worker.slot for worker in workers if worker.attends()}
+        assert {slot.number for slot in supervisor.slots.values() if slot.opened} == self.escrow
         for slot in supervisor.slots.values():
             carers = [worker for worker, fostered in self.fostering if fostered == slot.number]
             assert len(carers) <= 1
-            if slot.number in ready or not slot.opened:
+            if slot.number in attended or not slot.opened:
                 assert not carers, "who is served is not fostered"
             elif ready:
                 assert carers
                 assert supervisor.workers[carers[0]].phase is Phase.READY
+
+    @invariant()
+    def a_plan_waits_for_the_living(self) -> None:
+        for swap in self.supervisor._rollout.swaps:
+            assert swap.successor is None or swap.successor in self.alive
 
     @invariant()
     def deadlines_lie_ahead(self) -> None:
@@ -289,6 +312,7 @@ class World(RuleBasedStateMachine):
                 if worker.phase in (Phase.DRAINING, Phase.DYING):
                     self.bury(number)
                 elif worker.phase is Phase.STARTING and number not in self.ready:
+                    self.binds_first(number)
                     self.ready.add(number)
                     self.feed(ev.WorkerReady(number))
             served = sorted(number for number, slot in self.supervisor.slots.items() if slot.serving())
@@ -388,11 +412,10 @@ class LosesARecycle(Supervisor):
     """A failed successor leaves its swap hanging, and with it every later one."""
 
     def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
-        kept = [Swap(swap.slot, swap.reason, swap.not_before, swap.successor) for swap in self._rollout.swaps]
+        swap = self._rollout.of_successor(worker.number)
         super()._lost(worker, why, reason, now)
-        if not kept or kept[0].reason is Reason.RELOAD:
-            return
-        self._rollout.swaps = kept
+        if swap is not None and swap.reason is not Reason.RELOAD:
+            swap.successor = worker.number
 
 
 class NeverRetries(Supervisor):
@@ -443,7 +466,7 @@ def test_the_properties_catch(bug: type[Supervisor]) -> None:
         run_state_machine_as_test(
             Broken,
             settings=settings(
-                max_examples=400,
+                max_examples=1000,
                 stateful_step_count=60,
                 deadline=None,
                 database=None,
