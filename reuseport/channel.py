@@ -121,7 +121,10 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Somebody sent the worker SIGTERM: it asks to be replaced, and serves until it is told to drain."""
+    """Somebody sent the worker SIGTERM: it asks to be replaced, and serves until it is told to drain.
+
+    The second time it tells that it does not wait, and drains.
+    """
 
 
 Message: TypeAlias = (

@@ -59,7 +59,7 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeaving:
-    """The worker asks to be replaced, because somebody sent it SIGTERM."""
+    """The worker asks to be replaced, because somebody sent it SIGTERM. The second time it drains already."""
 
     worker: int
 

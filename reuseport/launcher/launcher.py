@@ -31,6 +31,7 @@ from reuseport.channel import (
     ReopenLogs,
     Start,
     Unfoster,
+    close_all,
 )
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, strays
@@ -147,7 +148,7 @@ class Launcher:
             loads[number] = desk[Desk.IN_FLIGHT]
         return ev.Tick(pulses, loads, late)
 
-    def _on_message(self, number: int) -> None:
+    def _on_message(self, number: int) -> None:  # noqa: C901 - one branch a message is the point
         process = self.processes[number]
         try:
             received = process.channel.receive()
@@ -161,6 +162,8 @@ class Launcher:
             return
         for message, fds in received:
             match message:
+                case Bound() if self._superseded(process):
+                    close_all(fds)
                 case Bound():
                     self.ports.keep(process.spawn.slot, fds)
                     self.feed(ev.WorkerBound(number))
@@ -179,6 +182,13 @@ class Launcher:
                     self.feed(ev.WorkerLeaving(number))
                 case _:
                     raise TypeError(f"a worker does not send {message!r}")
+
+    def _superseded(self, process: Process) -> bool:
+        """It was given up while it bound, and its successor was told to bind listeners of its own."""
+        return any(
+            other.spawn.slot == process.spawn.slot and other.spawn.worker > process.spawn.worker
+            for other in self.processes.values()
+        )
 
     def _on_deaf(self, number: int) -> None:
         """A second ago the worker's channel ended. Nearly always its process did, too."""

@@ -59,6 +59,8 @@ class Worker:
     heard_at: float = 0.0
     load: int = 0
     """Requests in flight at the last tick."""
+    leaving: bool = False
+    """It was sent SIGTERM by somebody."""
     bound: bool = False
     """It has bound the slot's listeners itself, so it listens already or is about to."""
 

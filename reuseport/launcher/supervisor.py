@@ -59,10 +59,8 @@ class Supervisor:
                 self.slots[self.workers[number].slot].opened = True
             case ev.WorkerReady(number):
                 self._on_ready(self.workers[number], now)
-            case ev.WorkerLeaving(number) if self.workers[number].phase is Phase.DYING:
-                self._insist(self.workers[number])
             case ev.WorkerLeaving(number):
-                self._on_limit(self.workers[number], Reason.TERMINATED, "it was sent SIGTERM", now)
+                self._on_leaving(self.workers[number], now)
             case ev.WorkerExited(number, how, blame):
                 self._on_exited(self.workers[number], how, blame, now)
             case ev.LimitReached(number, reason, detail):
@@ -156,10 +154,18 @@ class Supervisor:
             self._first_blame = self._first_blame or blame
         self._lost(worker, how, Reason.CRASH, now)
 
-    def _insist(self, worker: Worker) -> None:
-        """It was terminated while it started, and took that for a wish: it was ready a moment before."""
-        if worker.ready_at is None:
+    def _on_leaving(self, worker: Worker, now: float) -> None:
+        if worker.phase is Phase.DYING and worker.ready_at is None:
+            # Terminated while it started, it took that for a wish: it was ready a moment before. Insist.
             self._actions.append(ev.Terminate(worker.number))
+        elif not worker.leaving:
+            self._on_limit(worker, Reason.TERMINATED, "it was sent SIGTERM", now)
+        elif worker.phase in SERVING:
+            worker.phase = after(worker.phase, Cue.DRAIN)
+            worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
+            self._report("warning", f"worker in slot {worker.slot} drains: it was sent SIGTERM twice")
+            self._lost(worker, "was sent SIGTERM twice", Reason.TERMINATED, now)
+        worker.leaving = True
 
     def _on_limit(self, worker: Worker, reason: Reason, detail: str, now: float) -> None:
         wanted = self._stopping is None and worker.phase in SERVING

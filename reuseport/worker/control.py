@@ -103,11 +103,10 @@ class Control:
 
     def _on_terminate(self) -> None:
         """Somebody sent this one worker SIGTERM: ask to be replaced; the second time, do not wait for it."""
+        self._send(Leaving())
         if self._leaving:
             self._drain(self._graceful_timeout, [])
-        else:
-            self._leaving = True
-            self._send(Leaving())
+        self._leaving = True
 
     def _count(self, most: int) -> None:
         """Tell the launcher once when `most` requests are answered."""

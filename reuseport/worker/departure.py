@@ -69,7 +69,7 @@ class Departure:
                 if not _speaks_http(connection):
                     connection.shutdown()
         elif movable:
-            self._state.on_idle = self.offer
+            self._state.on_idle = self._on_idle
             self._sweep()
         else:
             self._start_missing_clocks()
@@ -79,7 +79,6 @@ class Departure:
         if not self._heirs:
             return
         self.end()
-        self._heirs = []
         if not self._begun:
             self.final = True
             return
@@ -94,12 +93,22 @@ class Departure:
             self._timer.cancel()
         for heir in self._heirs:
             heir.close()
+        self._heirs = []
 
-    def offer(self, connection: Transferable) -> None:
-        """Pass this connection on if it is idle and an heir has room."""
-        if connection.idle() and self._send(connection.transport.get_extra_info("socket").fileno()):
-            # Closes our descriptor and no more: without shutdown(2) the connection lives in its duplicate.
-            connection.transport.abort()
+    def _on_idle(self, connection: Transferable) -> None:
+        """Its response is complete. uvloop writes at the end of its turn: until then output waits."""
+        if not self.offer(connection):
+            self._loop.call_soon(self.offer, connection)
+
+    def offer(self, connection: Transferable) -> bool:
+        """Pass this connection on if it is idle and an heir has room; whether it went."""
+        if not self._heirs or not connection.idle():
+            return False
+        if not self._send(connection.transport.get_extra_info("socket").fileno()):
+            return False
+        # Closes our descriptor and no more: without shutdown(2) the connection lives in its duplicate.
+        connection.transport.abort()
+        return True
 
     def _sweep(self) -> None:
         for connection in list(self._state.connections):

@@ -7,7 +7,9 @@ holds a duplicate of both ends, so a connection under way when this worker dies 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 
 from reuseport.channel import receive_packet
@@ -15,6 +17,10 @@ from reuseport.scoreboard import Desk
 from reuseport.worker.server import Server
 from reuseport.worker.transfer import TransferableH11, TransferableHttpTools
 
+AGAIN = 0.1
+"""Seconds until the next try when no descriptor is free."""
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
+"""This process, or the host, has no descriptor left (dup(2)). Connections that end give some back."""
 AT_ONCE = 64
 """Connections taken up before the event loop turns: a flood of them must not stall the requests of others."""
 
@@ -45,6 +51,8 @@ class Inbox:
 
     def _on_readable(self) -> None:
         for _ in range(AT_ONCE):
+            if not self._room():
+                return
             try:
                 packet, fds, flags = receive_packet(self._socket, 16, 1)
             except BlockingIOError:
@@ -58,6 +66,23 @@ class Inbox:
                 task = self._loop.create_task(self._take_up(socket.socket(fileno=fd)))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    def _room(self) -> bool:
+        """Whether a descriptor is free. Without one the kernel would drop the connection, so it waits."""
+        try:
+            os.close(os.dup(self._socket.fileno()))
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            log.error("connections passed to us wait: no descriptor is free; raise ulimit -n")  # noqa: TRY400
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.call_later(AGAIN, self._resume)
+            return False
+        return True
+
+    def _resume(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket.fileno(), self._on_readable)
 
     async def _take_up(self, connection: socket.socket) -> None:
         _, protocol = await self._loop.connect_accepted_socket(self._server.protocol, connection)

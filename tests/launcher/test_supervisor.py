@@ -674,3 +674,51 @@ def test_the_exit_comes_once() -> None:
     play.feed(ev.QuitRequested())
     play.tick(100.0)
     assert codes(play.actions) == [0]
+
+
+# ── a worker that somebody sends SIGTERM ──────────────────────────────────────────────────────────────
+
+
+def test_a_worker_that_asks_to_leave_is_replaced_before_it_drains() -> None:
+    play = Play(policy()).begin().served()
+    assert spawns(play.feed(ev.WorkerLeaving(1))) == [(0, Reason.TERMINATED)]
+    assert play.phase(1) is Phase.READY
+    assert drained(play.ready(3)) == [1]
+
+
+def test_a_worker_that_does_not_wait_is_replaced_at_once_and_its_slot_fostered() -> None:
+    play = Play(policy()).begin().served()
+    play.feed(ev.WorkerLeaving(1))
+    actions = play.feed(ev.WorkerLeaving(1))
+    assert play.phase(1) is Phase.DRAINING
+    assert ev.Foster(2, 0) in actions
+    assert spawns(actions) == []  # the replacement it asked for the first time is on its way
+    assert ev.Unfoster(2, 0) in play.ready(3)
+
+
+# ── listeners between bind and ready ──────────────────────────────────────────────────────────────────
+
+
+def test_a_worker_that_dies_after_it_has_bound_leaves_a_queue_to_foster() -> None:
+    play = Play(policy()).begin()
+    play.ready(2)
+    assert play.feed(ev.WorkerBound(1)) == []
+    assert ev.Foster(2, 0) in play.exits(1)
+
+
+def test_a_worker_scaled_away_after_it_has_bound_is_let_be_until_it_can_drain() -> None:
+    play = Play(policy()).begin()
+    play.ready(1)
+    play.feed(ev.WorkerBound(2))
+    assert play.feed(ev.ScaleRequested(-1))[1:] == []
+    assert ev.Drain(2, 8.0, (0,)) in play.ready(2)
+
+
+def test_a_worker_that_has_bound_at_a_stop_drains_when_it_is_ready() -> None:
+    play = Play(policy()).begin()
+    play.ready(1)
+    play.feed(ev.WorkerBound(2))
+    actions = play.feed(ev.StopRequested())
+    assert drained(actions) == [1]
+    assert not any(isinstance(action, ev.Terminate) for action in actions)
+    assert drained(play.ready(2)) == [2]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import ssl
 import threading
@@ -186,6 +188,12 @@ def wait_until(question: Callable[[], bool], told: Callable[[], object] = str) -
     while not question():
         assert time.monotonic() < deadline, told()
         time.sleep(0.01)
+
+
+def stop_process(pid: int) -> None:
+    """SIGSTOP, and wait until it holds."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
 
 
 def queued(port: int) -> dict[int, int]:

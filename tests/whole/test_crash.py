@@ -135,3 +135,16 @@ def test_worker_sent_sigterm_drains_and_is_replaced_at_once(launch: Launch, tmp_
     server.wait_for(rf"worker in slot 1 \(pid {before[1]}\) exited cleanly")
     assert server.count(r"tried again in") == 0
     assert server.stop() == 0
+
+
+def test_worker_sent_sigterm_twice_drains_at_once(launch: Launch, tmp_path: Path) -> None:
+    """One SIGTERM asks to be replaced, and waits; the second does not wait."""
+    server = launch("diary:app", "--workers", "2").ready(2)
+    before = server.workers()
+    os.kill(before[1], signal.SIGTERM)
+    server.wait_for(r"worker in slot 1 will be recycled: it was sent SIGTERM")
+    os.kill(before[1], signal.SIGTERM)
+    server.wait_for(rf"worker in slot 1 \(pid {before[1]}\) exited cleanly")
+    server.wait_for(r"slot 1 is ready \(generation 1, ")
+    assert server.workers()[0] == before[0]
+    assert server.stop() == 0
