@@ -12,7 +12,6 @@ from tests.conftest import Launch, Launched, survivors
 from tests.whole.lines import GET, Line, Lines, stop_process, wait_until
 
 HUP = signal.SIGHUP
-PARSERS = pytest.mark.parametrize("http", ["httptools", "h11"])
 
 
 def begin_drain(server: Launched) -> None:
@@ -22,7 +21,6 @@ def begin_drain(server: Launched) -> None:
     server.wait_for("slot 0: Shutting down")
 
 
-@PARSERS
 def test_a_predecessor_killed_while_it_drains_takes_only_what_it_held(launch: Launch, tmp_path: Path) -> None:
     server = launch("diary:app", "--workers", "1").ready(1)
     old = server.workers()[0]

@@ -78,13 +78,15 @@ def test_the_queue_of_a_killed_worker_is_answered_by_its_sibling(launch: Launch)
     slow = {"TEST_STARTUP_SECONDS": "3"}
     server = launch("plain:app", "--workers", "2", "--no-access-log", env=slow).ready(2)
     stopped, sibling = server.workers()[1], server.workers()[0]
+    # The launcher, too: after a second it would count the worker as stalled, and let the sibling begin.
+    stop_process(server.pid)
     stop_process(stopped)
     with Lines() as lines:
-        # Quickly: after a second it counts as stalled, and its sibling begins with its queue.
         while max(queued(server.port).values()) < 100:
             assert len(lines.opened) < 5000
             lines.open(server.port, 50)
         os.kill(stopped, signal.SIGKILL)
+        server.signal(signal.SIGCONT)
         for line in lines.opened:
             line.send(GET)
         assert {line.answer().who["pid"] for line in lines.opened} == {sibling}
