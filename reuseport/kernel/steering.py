@@ -1,0 +1,130 @@
+"""Steering: a program in the kernel gives each new connection to the slot that should have it.
+
+One program and one sockarray for each reuseport group (endpoint, family), because a socket array serves one
+group only; all of them read the same state, the scoreboard, and advance the same turn. What the programs
+decide is in `decision.py`; here is who owns what, and how listeners come and go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+
+from reuseport.kernel import bpf, decision
+from reuseport.kernel.plan import Maps, Plan, Policy, Words
+
+# The element has a socket already, or the socket has an element: sk_user_data is taken
+# (kernel/bpf/reuseport_array.c, reuseport_array_update_check).
+_TAKEN = frozenset({errno.EBUSY})
+
+# SO_COOKIE of asm-generic/socket.h: the number by which the kernel knows a socket for as long as it runs.
+_SO_COOKIE = 57
+_COOKIE = struct.Struct("=Q")
+
+_TURN_BYTES = 8
+
+
+@dataclass(frozen=True)
+class _Group:
+    sockets: bpf.Map
+    program: bpf.Program
+
+
+class Steering:
+    """Loaded programs, their maps, and the scoreboard they read. The launcher's; `close()` ends its part.
+
+    What is attached goes on steering without us, until the group's last listener is closed.
+    """
+
+    def __init__(self, plan: Plan, state: bpf.Map, turn: bpf.Map, groups: tuple[_Group, ...]) -> None:
+        self._plan = plan
+        self._state = state
+        self._turn = turn
+        self._groups = groups
+
+    @classmethod
+    def create(cls, slots: int, policy: Policy, stale_ns: int, words: Words, groups: int = 1) -> Steering:
+        """Load a program for each group, numbered from 0, and make the scoreboard they share, all words 0.
+
+        A heartbeat older than `stale_ns` takes its slot out. Raises ValueError for what cannot be meant,
+        HostError where we may not or the kernel cannot, OSError at a limit; then nothing is left behind.
+        """
+        plan = Plan(slots, policy, stale_ns, words)
+        with contextlib.ExitStack() as undo:
+            state = undo.enter_context(
+                contextlib.closing(bpf.Map.array("scoreboard", slots, words.slot_bytes))
+            )
+            turn = undo.enter_context(contextlib.closing(bpf.Map.array("turn", 1, _TURN_BYTES)))
+            loaded = []
+            for _ in range(groups):
+                sockets = undo.enter_context(contextlib.closing(bpf.Map.sockarray("listeners", slots)))
+                code = decision.assemble(plan, Maps(state.fd, turn.fd, sockets.fd))
+                program = undo.enter_context(contextlib.closing(bpf.Program.load("reuseport", code)))
+                loaded.append(_Group(sockets, program))
+            undo.pop_all()
+        return cls(plan, state, turn, tuple(loaded))
+
+    @property
+    def state_fd(self) -> int:
+        """The scoreboard, to be mapped (mmap(2), MAP_SHARED) with `state_bytes`; fstat(2) says 0. Ours."""
+        return self._state.fd
+
+    @property
+    def state_bytes(self) -> int:
+        """The scoreboard's size, without the padding to whole pages."""
+        return self._plan.state_bytes
+
+    def attach(self, listener: socket.socket, group: int, slot: int) -> None:
+        """Make the listener the slot's, in place of any other, and the group steered. Again does nothing.
+
+        Any duplicate of the worker's descriptor will do. Raises ValueError for a socket that does not listen
+        or that serves another slot, OSError at a limit.
+        """
+        # Without this the kernel's EINVAL for a wrong moment would look like its EINVAL for a wrong socket.
+        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ValueError(f"slot {slot}: attach the listener after listen(2), when it is in its group")
+        target = self._groups[group]
+        # First the slot, then the program: the other way round the first connections would find no slot.
+        try:
+            target.sockets.put(slot, listener.fileno())
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            if target.sockets.get(slot) != cookie(listener):
+                raise ValueError(
+                    f"slot {slot}: this listener serves another slot; remove it there"
+                ) from error
+        # Each time: a group that lost its last listener in between has forgotten its program.
+        target.program.attach(listener)
+
+    def remove(self, group: int, slot: int) -> None:
+        """Take the slot's listener out of the program's reach; again does nothing. Raises OSError.
+
+        It stays in the group: the hash still sends to it whenever no slot is live.
+        """
+        self._groups[group].sockets.delete(slot)
+
+    def listener_cookie(self, group: int, slot: int) -> int | None:
+        """SO_COOKIE of the listener the program would choose for this slot; None if there is none."""
+        return self._groups[group].sockets.get(slot)
+
+    def statistics(self, group: int) -> bpf.Statistics:
+        """What the group's program cost, as long as the kernel counted. Raises OSError."""
+        return self._groups[group].program.statistics()
+
+    def close(self) -> None:
+        """Close every descriptor. Attached programs and mapped scoreboards live on."""
+        for group in self._groups:
+            group.program.close()
+            group.sockets.close()
+        self._turn.close()
+        self._state.close()
+
+
+def cookie(listener: socket.socket) -> int:
+    """The kernel's own number of a socket, the same through every duplicate (socket(7), SO_COOKIE)."""
+    (number,) = _COOKIE.unpack(listener.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, _COOKIE.size))
+    return int(number)
