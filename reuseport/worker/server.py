@@ -134,7 +134,6 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience
         departure.begin(loop, self.config)
-        log.info("Shutting down")
         for server in self._accepting:
             self._pause(server)
         await asyncio.sleep(0)
@@ -142,6 +141,7 @@ class Server(uvicorn.Server):
             self._accept_the_queued()
         for server in list(self._accepting):
             self._close(server)
+        log.info("Shutting down")
         linger_until = loop.time() + LINGER if departure.final else deadline
         greet_until = loop.time() + (LINGER if departure.final else self.config.timeout_keep_alive)
         while True:
