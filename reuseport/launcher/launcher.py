@@ -313,6 +313,7 @@ class Launcher:
         scaled_away = slot >= self.supervisor.target
         words = self.scoreboard.slot(slot)
         words[SlotWord.FOSTERS_SCALE if scaled_away else SlotWord.FOSTERS_CRASH] += 1
+        log.info("slot %d is fostered by slot %d", slot, self.processes[worker].spawn.slot)
         receiving, _ = self.ports.inbox(slot)
         self._send(self.processes[worker], Foster(slot), [receiving, *self.ports.escrow(slot)])
 
