@@ -24,6 +24,7 @@ import collections
 import errno
 import json
 import os
+import signal
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +34,23 @@ PACKET = 192 * 1024
 """Bytes a message may have: below what net.core.wmem_max allows a send buffer by default, 208 KiB."""
 MOST_DESCRIPTORS = 253
 """SCM_MAX_FD, include/net/scm.h."""
+
+GROUP_SIGNALS = frozenset(
+    {
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+    }
+)
+"""A terminal or a log rotation sends these to launcher and workers alike; the launcher alone acts on them.
+
+A worker is executed with them blocked, and unblocks them when it has set handlers: their default would end
+one that just starts.
+"""
 
 NOT_NOW = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
 """The buffer is full, or this user has as many descriptors under way as RLIMIT_NOFILE allows (unix(7))."""

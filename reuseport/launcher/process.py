@@ -13,22 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reuseport.channel import Channel
+from reuseport.channel import GROUP_SIGNALS, Channel
 from reuseport.launcher.events import Spawn
-
-HELD_SIGNALS = frozenset(
-    {
-        signal.SIGINT,
-        signal.SIGHUP,
-        signal.SIGQUIT,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGTTIN,
-        signal.SIGTTOU,
-    }
-)
-"""Blocked in a worker from its first instruction until it has set its handlers: a terminal or a log
-rotation sends these to the whole process group, and their default would end a worker that just starts."""
 
 _NOT_FOR_WORKERS = (
     "NOTIFY_SOCKET",
@@ -115,7 +101,7 @@ def execute(
     # The interpreter's own flags (-O, -W, -X …) go on to the child: what multiprocessing does, too.
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     command = [sys.executable, *flags, "-m", module]
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
     try:
         return subprocess.Popen(
             [*command, "--channel", str(channel), "--launcher", str(os.getpid()), *arguments],

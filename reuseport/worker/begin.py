@@ -12,19 +12,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from reuseport.channel import Channel, PeerGoneError, Start
+from reuseport.channel import GROUP_SIGNALS, Channel, PeerGoneError, Start
 from reuseport.worker import bond
-
-_GROUP_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-)
-"""A terminal or a `pkill` sends these to launcher and workers alike; the launcher alone acts on them."""
 
 
 def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
@@ -37,9 +26,9 @@ def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
     options = parser.parse_args(arguments)
     bond.tie(options.launcher)
     # Handlers, not SIG_IGN: what the application executes must not inherit deafness.
-    for number in _GROUP_SIGNALS:
+    for number in GROUP_SIGNALS:
         signal.signal(number, _leave_it_to_the_launcher)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _GROUP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     # SIGABRT, which the launcher sends to who hangs, now dumps the stacks of all threads first.
     faulthandler.enable()
     # It had to be inheritable to come to us; what the application executes must not have it as well.

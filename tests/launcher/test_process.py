@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from reuseport.channel import GROUP_SIGNALS
 from reuseport.launcher.events import Reason, Spawn
-from reuseport.launcher.process import HELD_SIGNALS, Process
+from reuseport.launcher.process import Process
 from tests.conftest import PATIENCE
 
 SPAWN = Spawn(worker=1, slot=3, desk=0, generation=7, reason=Reason.START)
@@ -48,7 +49,7 @@ def links(pid: int | str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("number", sorted(HELD_SIGNALS), ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("number", sorted(GROUP_SIGNALS), ids=lambda number: signal.Signals(number).name)
 def test_a_signal_to_the_whole_group_does_not_end_a_worker_that_starts(number: signal.Signals) -> None:
     with started() as process:
         for _ in range(100):  # all the way through the start of the interpreter
