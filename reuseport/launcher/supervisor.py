@@ -2,7 +2,7 @@
 
 `handle(event, now)` takes an event and the time and returns the actions that follow; `next_deadline()` says
 until when nothing happens by itself. After each event `_advance` asks, in this order: whose patience is over,
-who is to leave, who is missing, who is to be replaced, who accepts for whom. So a rollout is state, not a call
+who is to leave, who is missing, who is to be replaced, who accepts for whom. So a rollout is state, no call
 stack, and a stop in the middle of one is acted on at once. The file is long because it is the thing: plans
 (`rollout`), fosters (`fostering`) and records (`slots`) stand beside it, decisions do not.
 
