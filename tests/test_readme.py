@@ -202,8 +202,11 @@ def test_every_command_can_be_typed(
         case ["python", "-m", "reuseport", *arguments]:
             with cli.make_context("reuseport", arguments) as context:
                 assert context.args == []
-        case [".venv/bin/python", "-m", module]:
+        case [".venv/bin/python", "-m", module, *_]:
             assert importlib.util.find_spec(module) is not None
+        case [".venv/bin/pip", "install", "--group", group]:
+            project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+            assert group in project["dependency-groups"]
         case [".venv/bin/python", script] | [script] if script.startswith("scripts/"):
             assert os.access(ROOT / script, os.X_OK)
         case ["curl", "-i", "http://127.0.0.1:8000/"] | ["python", "-m", "pip", "install", "."]:

@@ -206,11 +206,18 @@ def queued(port: int) -> dict[int, int]:
     }
 
 
+def lives(process: psutil.Process) -> bool:
+    """It has not even exited."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def settled(server: Launched, workers: int) -> None:
     """Until so many workers are left and no other process of theirs: every predecessor has gone."""
 
     def number() -> int:
-        children = psutil.Process(server.pid).children()
-        return sum(child.status() != psutil.STATUS_ZOMBIE for child in children)
+        return sum(lives(child) for child in psutil.Process(server.pid).children())
 
     wait_until(lambda: number() == workers, lambda: server.output)
