@@ -143,6 +143,18 @@ class Launched:
 Launch = Callable[..., Launched]
 
 
+def zombies(parent: int) -> list[psutil.Process]:
+    """Children that have exited and are not reaped."""
+    found = []
+    for child in psutil.Process(parent).children():
+        try:
+            if child.status() == psutil.STATUS_ZOMBIE:
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
 def survivors(session: int) -> list[psutil.Process]:
     """Processes that are left of the session the launcher was started in."""
     left = []

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import PATIENCE, Launch, Launched
+from tests.conftest import PATIENCE, Launch, Launched, zombies
 
 
 def connection_to(server: Launched, slot: int) -> http.client.HTTPConnection:
@@ -32,11 +32,6 @@ def connection_to(server: Launched, slot: int) -> http.client.HTTPConnection:
     pytest.fail(f"slot {slot} was never chosen")
 
 
-def zombies(server: Launched) -> list[psutil.Process]:
-    children = psutil.Process(server.pid).children()
-    return [child for child in children if child.status() == psutil.STATUS_ZOMBIE]
-
-
 @pytest.mark.parametrize(
     ("number", "words"),
     [
@@ -55,7 +50,7 @@ def test_signal_is_explained_and_slot_served_again(
     now = server.workers()
     assert now[0] == before[0]
     assert now[1] != before[1]
-    assert zombies(server) == []
+    assert zombies(server.pid) == []
     connection = connection_to(server, 1)
     connection.request("GET", "/")
     assert json.load(connection.getresponse())["pid"] == now[1]
@@ -94,7 +89,7 @@ def test_crash_loop_backs_off_while_the_others_answer(launch: Launch, tmp_path: 
     assert all(
         most / 2 - 0.05 <= pause <= most + 0.05 for pause, most in zip(pauses, (0.5, 1, 2), strict=True)
     )
-    assert zombies(server) == []
+    assert zombies(server.pid) == []
     fragile.unlink()
     server.wait_for(r"slot 1 is ready")
     assert server.workers()[0] == steady

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from reuseport.worker.__main__ import LAST_GRACE
-from tests.conftest import PATIENCE, Launch, Launched
+from tests.conftest import PATIENCE, Launch, Launched, zombies
 
 NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
 NAMESPACE += ["--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -141,7 +141,7 @@ def test_as_pid_1_it_tells_strays_from_workers(launch: Launch, namespace: list[s
     wait_until_reaped(stray)
     for slot in sorted(re_ready(server)):
         assert server.count(rf"worker in slot {slot} \(pid \d+\) was killed by SIGKILL") == 1
-    assert all(child.status() != psutil.STATUS_ZOMBIE for child in launcher.children())
+    assert not zombies(launcher.pid)
     launcher.send_signal(signal.SIGTERM)
     assert server.wait() == 0
 
