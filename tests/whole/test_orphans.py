@@ -17,6 +17,7 @@ import pytest
 
 from reuseport.worker.__main__ import LAST_GRACE
 from tests.conftest import PATIENCE, Launch, Launched, zombies
+from tests.whole.lines import wait_until
 
 NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
 NAMESPACE += ["--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -112,12 +113,22 @@ def inner_launcher(server: Launched) -> psutil.Process:
     return launcher
 
 
+def adopted_by(launcher: psutil.Process) -> psutil.Process:
+    """The sleep that /stray left behind, once its parent is gone and it is what it is to be."""
+
+    def strays() -> list[psutil.Process]:
+        return [child for child in launcher.children() if child.name() == "sleep"]
+
+    wait_until(lambda: len(strays()) == 1)
+    return strays()[0]
+
+
 def test_as_pid_1_it_reaps_strays_and_stops(launch: Launch, namespace: list[str]) -> None:
     server = launch("diary:app", "--workers", "2", wrapper=namespace).ready(2)
     assert server.count("pid 1 serves diary:app") == 1
     launcher = inner_launcher(server)
     assert httpx.get(f"{server.url}/stray", timeout=PATIENCE).status_code == 200
-    (stray,) = [child for child in launcher.children() if child.name() == "sleep"]
+    stray = adopted_by(launcher)
     stray.kill()
     # Its pid is free again only when its parent has reaped it: until then psutil finds the zombie.
     wait_until_reaped(stray)
@@ -132,7 +143,7 @@ def test_as_pid_1_it_tells_strays_from_workers(launch: Launch, namespace: list[s
     launcher = inner_launcher(server)
     workers = launcher.children()
     assert httpx.get(f"{server.url}/stray", timeout=PATIENCE).status_code == 200
-    (stray,) = [child for child in launcher.children() if child not in workers]
+    stray = adopted_by(launcher)
     # All die before the launcher looks: whatever the kernel offers first, each has its own kind of end.
     launcher.suspend()
     for process in (workers[0], stray, workers[1]):
