@@ -4,7 +4,7 @@ A SOCK_SEQPACKET pair (unix(7)): one packet is one message, a JSON object whose 
 with descriptors as SCM_RIGHTS. Readiness is a message; death is the end of file.
 
     launcher → worker    Start, first and once · Foster, Unfoster · Drain · ReopenLogs
-    worker → launcher    Failed, or Bound if it adopted nothing, and Ready · LimitReached · Leaving
+    worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving
 
 When the other side dies
     before a message is sent     `send` drops it: the sender reads the end of file next, or its launcher
@@ -62,18 +62,17 @@ NOBODY_READS = frozenset({errno.EPIPE, errno.ECONNRESET})
 class Start:
     """Who the worker is and what it serves.
 
-    Descriptors: the scoreboard, the receiving end of the slot's inbox, `shared` listening sockets that all
-    workers share, and `adopted` listeners of the slot: either one for each endpoint, in order, or none, and
-    the worker binds its own.
+    Descriptors: the scoreboard, which has rows for `slots` slots; the receiving end of the slot's inbox;
+    `shared` sockets that all workers accept from; and then the slot's own listeners, one for each endpoint,
+    bound by the launcher, which keeps a duplicate of each: the escrow.
     """
 
     settings: str
     slot: int
     desk: int
     generation: int
-    endpoints: list[list[str | int]]
+    slots: int
     shared: int
-    adopted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +108,8 @@ class ReopenLogs:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """The worker has bound listeners of its own, and is about to listen.
-
-    Descriptors: a duplicate of each, one for each endpoint: the escrow. Sent before listen(2), so that at no
-    moment a client can be in a queue that only this worker holds.
-    """
+class Listens:
+    """The application is up, and the worker is about to call listen(2): clients connect from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +141,12 @@ class Leaving:
 
 
 Message: TypeAlias = (
-    Start | Drain | Foster | Unfoster | ReopenLogs | Bound | Ready | Failed | LimitReached | Leaving
+    Start | Drain | Foster | Unfoster | ReopenLogs | Listens | Ready | Failed | LimitReached | Leaving
 )
 
 KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (Start, Drain, Foster, Unfoster, ReopenLogs, Bound, Ready, Failed, LimitReached, Leaving)
+    for kind in (Start, Drain, Foster, Unfoster, ReopenLogs, Listens, Ready, Failed, LimitReached, Leaving)
 }
 
 

@@ -1,6 +1,7 @@
 """The shared memory that workers write and the launcher reads, without a system call on either side.
 
-A memfd (memfd_create(2)) of 64-bit words in host byte order, `SLOT_WORDS` for each slot:
+A memfd (memfd_create(2)), or where the kernel steers the array that its program reads (a BPF map), of 64-bit
+words in host byte order, `SLOT_WORDS` for each slot:
 
     words  0..31   the launcher's: what belongs to the slot and outlives its workers
     words 32..63   desk 0
@@ -31,33 +32,51 @@ class Desk(enum.IntEnum):
 
     HEARTBEAT = 0
     """CLOCK_MONOTONIC, nanoseconds, when the event loop last turned; 0 before the worker is ready."""
-    IN_FLIGHT = 1
+    LOAD = 1
+    """What the worker has to do now: requests being answered, and connections about to ask their first."""
+    SETTLED = 2
+    """How many of the connections that the kernel assigned to the slot are no longer under way to the worker:
+    accepted, or given up. What the steering program counts on; it may also go back."""
+    WORK = 3
+    """Requests being answered, summed over time, in nanoseconds: its growth per time is their mean."""
+    IN_FLIGHT = 4
     """Requests being answered now."""
-    CONNECTIONS = 2
+    CONNECTIONS = 5
     """Client connections open now."""
-    REQUESTS = 3
+    ACCEPTED = 6
+    """Connections this worker has accepted, also for other slots."""
+    REQUESTS = 7
     """Requests answered by this worker."""
-    LAG = 4
-    """How much later than asked the event loop woke the last time, nanoseconds."""
-    HANDOFFS_SENT = 5
+    LAG = 8
+    """The most by which the event loop woke later than asked in the last tenth of a second, nanoseconds."""
+    CPU = 9
+    """CPU time the process has used, user and system, nanoseconds."""
+    ACTIVE = 10
+    """Connections that have had an answer in the last half second."""
+    HANDOFFS_SENT = 11
     """Connections passed to another worker."""
-    HANDOFFS_RECEIVED = 6
+    HANDOFFS_RECEIVED = 12
     """Connections taken up from another worker."""
-    HANDOFFS_REFUSED = 7
+    HANDOFFS_REFUSED = 13
     """Times an inbox had no room; the connection stayed, and was offered again."""
-    LINGERED_TLS = 8
+    REBALANCED = 14
+    """Connections passed to a worker that had less to do; they count as HANDOFFS_SENT, too."""
+    LINGERED_TLS = 15
     """Connections of a leaving worker that could not go over because they are encrypted."""
-    LINGERED_PROTOCOL = 9
+    LINGERED_PROTOCOL = 16
     """... because they speak WebSocket, HTTP/2 or through a parser we do not know."""
-    LINGERED_STOP = 10
+    LINGERED_STOP = 17
     """... because there was nobody to go to: the whole server stops."""
 
 
 COUNTERS = (
+    Desk.ACCEPTED,
     Desk.REQUESTS,
+    Desk.CPU,
     Desk.HANDOFFS_SENT,
     Desk.HANDOFFS_RECEIVED,
     Desk.HANDOFFS_REFUSED,
+    Desk.REBALANCED,
     Desk.LINGERED_TLS,
     Desk.LINGERED_PROTOCOL,
     Desk.LINGERED_STOP,
@@ -66,7 +85,7 @@ COUNTERS = (
 
 
 class SlotWord(enum.IntEnum):
-    """Words of a slot. The launcher writes them."""
+    """Words of a slot. The launcher writes them, but for ASSIGNED."""
 
     GENERATION = 0
     """Of the worker spawned last."""
@@ -78,6 +97,16 @@ class SlotWord(enum.IntEnum):
     """Times a sibling accepted for this slot because its worker had died."""
     FOSTERS_SCALE = 4
     """Times a sibling accepted for this slot because it was scaled away."""
+    FENCE = 5
+    """Not 0: the kernel is to leave the slot out, nobody serves it."""
+    SERVING_DESK = 6
+    """Where the worker sits whom new connections are for."""
+    ASSIGNED = 7
+    """Connections the kernel has assigned to the slot. The steering program's word; 0 without steering."""
+    LEVEL = 8
+    """How the kernel chooses a listener, the same in every slot: 0 hashed, 1 migrating, 2 steered."""
+    FOSTERS_STALL = 9
+    """Times a sibling accepted for this slot because its worker was blocked."""
 
     FOLDED = 16
     """From here on, the counters of workers that are gone, in the order of COUNTERS."""
@@ -86,10 +115,13 @@ class SlotWord(enum.IntEnum):
 class Scoreboard:
     """One mapping. Its creator and each worker own their descriptor and close it with `close()`."""
 
-    def __init__(self, fd: int) -> None:
-        """Map an existing scoreboard and take the descriptor over. Raises OSError (mmap(2), fstat(2))."""
+    def __init__(self, fd: int, slots: int) -> None:
+        """Map a scoreboard that exists, for `slots` slots, and take it over. Raises OSError (mmap(2)).
+
+        A memfd, or the BPF array that a steering program reads: that one has no size to ask for.
+        """
         self.fd = fd
-        self._map = mmap.mmap(fd, os.fstat(fd).st_size)
+        self._map = mmap.mmap(fd, slots * SLOT_WORDS * WORD_BYTES)
         self._words = memoryview(self._map).cast("Q")
 
     @classmethod
@@ -99,7 +131,7 @@ class Scoreboard:
         os.ftruncate(fd, slots * SLOT_WORDS * WORD_BYTES)
         # A worker that shrank the file would kill every reader with SIGBUS.
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        return cls(fd)
+        return cls(fd, slots)
 
     @property
     def slots(self) -> int:

@@ -80,7 +80,7 @@ def test_the_desk_of_another_process_is_read_at_once_and_only_it_changes() -> No
     script = """
 import os, sys
 from reuseport.scoreboard import *
-board, desk = Scoreboard(int(sys.argv[1])), int(sys.argv[2])
+board, desk = Scoreboard(int(sys.argv[1]), 3), int(sys.argv[2])
 row = board.desk(1, desk)
 for count in range(1, 20_001):
     row[Desk.REQUESTS] = count
@@ -137,7 +137,7 @@ def test_it_is_not_inherited_by_accident() -> None:
 
 
 def test_a_second_mapping_is_the_same_memory() -> None:
-    with scoreboard() as board, contextlib.closing(Scoreboard(os.dup(board.fd))) as other:
+    with scoreboard() as board, contextlib.closing(Scoreboard(os.dup(board.fd), SLOTS)) as other:
         assert other.slots == board.slots
         other.desk(2, 1)[Desk.IN_FLIGHT] = 5
         assert board.in_flight(2) == 5
@@ -160,7 +160,7 @@ def test_the_memory_outlives_its_creator() -> None:
     with scoreboard() as board:
         copy = os.dup(board.fd)
         size = os.fstat(copy).st_size
-    with contextlib.closing(Scoreboard(copy)) as left, mmap.mmap(copy, size) as again:
+    with contextlib.closing(Scoreboard(copy, SLOTS)) as left, mmap.mmap(copy, size) as again:
         left.desk(0, 0)[Desk.REQUESTS] = 1
         assert any(again[:])
 
@@ -169,7 +169,7 @@ def test_what_is_no_file_cannot_be_mapped() -> None:
     read_end, write_end = os.pipe()
     try:
         with pytest.raises((OSError, ValueError)):
-            Scoreboard(read_end)
+            Scoreboard(read_end, SLOTS)
     finally:
         os.close(read_end)
         os.close(write_end)

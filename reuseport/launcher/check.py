@@ -30,7 +30,7 @@ def check(settings: Settings) -> str:
             "REUSEPORT_GENERATION": "1",
         }
         process = execute("reuseport.worker.check", [], theirs.fileno(), environment)
-    channel.send(Start(settings.to_json(), 0, 0, 0, [], 0, 0))
+    channel.send(Start(settings.to_json(), 0, 0, 0, 0, 0))
     try:
         answer = _answer(channel, settings)
     finally:

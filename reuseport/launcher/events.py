@@ -44,8 +44,8 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerBound:
-    """The worker has bound the slot's listeners and is about to listen; they are in escrow."""
+class WorkerListens:
+    """The application is up, and clients connect to the slot from now on: it is ready in a moment."""
 
     worker: int
 
@@ -120,7 +120,7 @@ class ScaleRequested:
 
 Event = (
     Begin
-    | WorkerBound
+    | WorkerListens
     | WorkerReady
     | WorkerLeaving
     | WorkerExited

@@ -4,8 +4,8 @@ Facts arrive on descriptors: a pidfd is readable when its worker is gone, a chan
 speaks, asyncio's wakeup pipe when a signal came. Callbacks only, no coroutine ever waits here, so a stop
 is acted on in the middle of anything.
 
-Descriptors and their owner, the launcher unless said: reservations, shared sockets, escrow (sent by the
-worker that bound them, kept until `Release`), the scoreboard, and of each worker its pidfd and channel.
+Descriptors, all of them the launcher's: reservations, shared sockets, each slot's listeners (the escrow, kept
+until `Release`) and inbox, the scoreboard, and of each worker its pidfd and channel. Workers have duplicates.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from reuseport.channel import (
-    Bound,
     DescriptorsLostError,
     Drain,
     Failed,
     Foster,
     Leaving,
     LimitReached,
+    Listens,
     PeerGoneError,
     Ready,
     ReopenLogs,
     Start,
     Unfoster,
-    close_all,
 )
+from reuseport.errors import ReuseportError
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, strays
 from reuseport.launcher.events import Action, Blame, Event, Reason
@@ -148,7 +148,7 @@ class Launcher:
             loads[number] = desk[Desk.IN_FLIGHT]
         return ev.Tick(pulses, loads, late)
 
-    def _on_message(self, number: int) -> None:  # noqa: C901 - one branch a message is the point
+    def _on_message(self, number: int) -> None:
         process = self.processes[number]
         try:
             received = process.channel.receive()
@@ -160,13 +160,10 @@ class Launcher:
             log.error("worker in slot %d cannot be taken in: %s", process.spawn.slot, error)  # noqa: TRY400
             process.end(signal.SIGKILL)
             return
-        for message, fds in received:
+        for message, _ in received:
             match message:
-                case Bound() if self._superseded(process):
-                    close_all(fds)
-                case Bound():
-                    self.ports.keep(process.spawn.slot, fds)
-                    self.feed(ev.WorkerBound(number))
+                case Listens():
+                    self.feed(ev.WorkerListens(number))
                 case Ready() if process.exited:
                     pass  # ready and dead in one turn of the loop: nobody is to drain for a corpse
                 case Ready():
@@ -182,13 +179,6 @@ class Launcher:
                     self.feed(ev.WorkerLeaving(number))
                 case _:
                     raise TypeError(f"a worker does not send {message!r}")
-
-    def _superseded(self, process: Process) -> bool:
-        """It was given up while it bound, and its successor was told to bind listeners of its own."""
-        return any(
-            other.spawn.slot == process.spawn.slot and other.spawn.worker > process.spawn.worker
-            for other in self.processes.values()
-        )
 
     def _on_deaf(self, number: int) -> None:
         """A second ago the worker's channel ended. Nearly always its process did, too."""
@@ -284,30 +274,29 @@ class Launcher:
     def _spawn(self, spawn: ev.Spawn) -> None:
         self.scoreboard.take_desk(spawn.slot, spawn.desk, spawn.generation)
         try:
-            # First: a slot without an inbox could not be served, and no descriptor may be free for one.
+            # First: a slot without them could not be served, and no descriptor may be free for one.
             receiving, _ = self.ports.inbox(spawn.slot)
+            listeners = self.ports.listeners(spawn.slot)
             process = Process.start(spawn, os.environ)
-        except OSError as error:
+        except (OSError, ReuseportError) as error:
             how = f"worker in slot {spawn.slot} could not be spawned: {error}"
             self._loop.call_soon(self.feed, ev.WorkerExited(spawn.worker, how, Blame.OPERATOR))
             return
         self.processes[spawn.worker] = process
         self._loop.add_reader(process.pidfd, self._on_exit, spawn.worker)
         self._loop.add_reader(process.channel.fileno(), self._on_message, spawn.worker)
-        adopted = self.ports.escrow(spawn.slot)
         shared = self.ports.shared_fds()
         start = Start(
             settings=self.settings.to_json(),
             slot=spawn.slot,
             desk=spawn.desk,
             generation=spawn.generation,
-            endpoints=[endpoint.to_json() for endpoint in self.ports.endpoints()],
+            slots=self.scoreboard.slots,
             shared=len(shared),
-            adopted=len(adopted),
         )
-        if adopted:
+        if self.supervisor.slots[spawn.slot].opened:
             self.scoreboard.slot(spawn.slot)[SlotWord.ADOPTIONS] += 1
-        self._send(process, start, [self.scoreboard.fd, receiving, *shared, *adopted])
+        self._send(process, start, [self.scoreboard.fd, receiving, *shared, *listeners])
 
     def _foster(self, worker: int, slot: int) -> None:
         scaled_away = slot >= self.supervisor.target
@@ -315,7 +304,7 @@ class Launcher:
         words[SlotWord.FOSTERS_SCALE if scaled_away else SlotWord.FOSTERS_CRASH] += 1
         log.info("slot %d is fostered by slot %d", slot, self.processes[worker].spawn.slot)
         receiving, _ = self.ports.inbox(slot)
-        self._send(self.processes[worker], Foster(slot), [receiving, *self.ports.escrow(slot)])
+        self._send(self.processes[worker], Foster(slot), [receiving, *self.ports.listeners(slot)])
 
     def _release(self) -> None:
         """The whole server stops: workers that drain already have no heirs any more."""

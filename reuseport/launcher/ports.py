@@ -6,13 +6,12 @@ The launcher owns every descriptor in here, and never accepts from one.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reuseport.kernel.addresses import DescriptorAddress, Endpoint, TCPAddress, UnixAddress, parse_all
-from reuseport.kernel.listener import Reservation, reserve_all
+from reuseport.kernel.listener import Reservation, bind_listener, reserve_all
 from reuseport.kernel.shared import FileIdentity, adopt_descriptor, open_unix, remove_unix
 from reuseport.kernel.strangers import refuse_strangers
 
@@ -38,34 +37,41 @@ class Ports:
     def __init__(self, reservations: Sequence[Reservation], shared: Sequence[Shared]) -> None:
         self.reservations = tuple(reservations)
         self.shared = tuple(shared)
-        self._escrow: dict[int, list[int]] = {}
+        self._escrow: dict[int, list[socket.socket]] = {}
         self._inboxes: dict[int, tuple[socket.socket, socket.socket]] = {}
 
     def endpoints(self) -> list[Endpoint]:
-        """Where each worker binds a listener of its own."""
+        """Where each slot has a listener of its own."""
         return [reservation.endpoint for reservation in self.reservations]
 
     def shared_fds(self) -> list[int]:
         """Sockets that cannot be bound once for each worker."""
         return [shared.socket.fileno() for shared in self.shared]
 
-    def escrow(self, slot: int) -> list[int]:
-        """Our duplicates of the slot's listeners; empty before the first worker of the slot was ready."""
-        return self._escrow.get(slot, [])
+    def escrow(self, slot: int) -> list[socket.socket]:
+        """The slot's listeners, one for each endpoint: bound at the first call, all or none.
 
-    def keep(self, slot: int, fds: list[int]) -> None:
-        """Take the duplicates a ready worker sent. A successor sends the ones it adopted: same listeners."""
-        if slot in self._escrow:
-            for fd in fds:
-                os.close(fd)
-        else:
-            self._escrow[slot] = fds
+        Bound by us and not by its workers, who may be another user and the port a privileged one; and so that
+        at no moment a client can be in a queue that only a worker holds. They listen when a worker says so.
+        Raises as `bind_listener`.
+        """
+        if slot not in self._escrow:
+            with contextlib.ExitStack() as undo:
+                self._escrow[slot] = [
+                    undo.enter_context(bind_listener(endpoint)) for endpoint in self.endpoints()
+                ]
+                undo.pop_all()
+        return self._escrow[slot]
+
+    def listeners(self, slot: int) -> list[int]:
+        """The descriptors of `escrow`."""
+        return [listener.fileno() for listener in self.escrow(slot)]
 
     def release(self) -> None:
         """Close our duplicates of every listener: from now on the workers' are the last."""
-        for fds in self._escrow.values():
-            for fd in fds:
-                os.close(fd)
+        for listeners in self._escrow.values():
+            for listener in listeners:
+                listener.close()
         self._escrow.clear()
         for shared in self.shared:
             shared.close()

@@ -61,12 +61,12 @@ class Worker:
     """Requests in flight at the last tick."""
     leaving: bool = False
     """It was sent SIGTERM by somebody."""
-    bound: bool = False
-    """It has bound the slot's listeners itself, so it listens already or is about to."""
+    listens: bool = False
+    """It has said that it listens, and accepts in a moment."""
 
     def attends(self) -> bool:
         """Who connects to the slot is accepted by this worker, now or within milliseconds."""
-        return self.phase is Phase.READY or (self.bound and self.phase is Phase.STARTING)
+        return self.phase is Phase.READY or (self.listens and self.phase is Phase.STARTING)
 
 
 @dataclass(slots=True)

@@ -55,8 +55,8 @@ class Supervisor:
         match event:
             case ev.Begin():
                 self._begun = True
-            case ev.WorkerBound(number):
-                self.workers[number].bound = True
+            case ev.WorkerListens(number):
+                self.workers[number].listens = True
                 self.slots[self.workers[number].slot].opened = True
             case ev.WorkerReady(number):
                 self._on_ready(self.workers[number], now)
@@ -269,7 +269,7 @@ class Supervisor:
         for slot in [slot for slot in self.slots.values() if slot.number >= self.target]:
             self._rollout.forget(slot.number)
             for worker in slot.workers:
-                if worker.phase is Phase.STARTING and not worker.bound:
+                if worker.phase is Phase.STARTING and not worker.listens:
                     self._terminate(worker, now)
                 elif worker.phase in SERVING and heirs:
                     self._drain(worker, heirs, now)
@@ -345,7 +345,7 @@ class Supervisor:
         self._drain_at = now + delay
         self._rollout.clear()
         for worker in self.workers.values():
-            if worker.phase is Phase.STARTING and worker.bound:
+            if worker.phase is Phase.STARTING and worker.listens:
                 # Clients are in its queue: it is ready in a moment, and drains.
                 worker.deadline = now + self.policy.kill_grace
             elif worker.phase is Phase.STARTING:

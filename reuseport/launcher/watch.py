@@ -24,7 +24,7 @@ def watching(settings: Settings) -> Iterator[None]:
     channel, theirs = Channel.pair()
     with theirs:
         watcher = execute("reuseport.worker.watch", [], theirs.fileno(), worker_environment(os.environ))
-    channel.send(Start(settings.to_json(), 0, 0, 0, [], 0, 0))
+    channel.send(Start(settings.to_json(), 0, 0, 0, 0, 0))
     try:
         yield
     finally:

@@ -12,9 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from reuseport import logs
-from reuseport.channel import Bound, Channel, Start
-from reuseport.kernel.addresses import Endpoint
-from reuseport.kernel.listener import bind_listener
+from reuseport.channel import Channel, Listens, Start
 from reuseport.scoreboard import Scoreboard
 from reuseport.settings import Settings
 from reuseport.worker import bond
@@ -55,34 +53,32 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
     """Serve until drained. Raises StartupError."""
     from reuseport.worker.control import Control
     from reuseport.worker.inbox import Inbox
+    from reuseport.worker.load import Load
     from reuseport.worker.meter import Meter
     from reuseport.worker.server import Server
+    from reuseport.worker.transfer import State
 
-    scoreboard = Scoreboard(fds[0])
-    shared = fds[2 : 2 + order.shared]
-    adopted = fds[2 + order.shared :]
+    scoreboard = Scoreboard(fds[0], order.slots)
+    desk = scoreboard.desk(order.slot, order.desk)
+    state = State(Load(desk, scoreboard.slot(order.slot)))
+    shared = [socket.socket(fileno=fd) for fd in fds[2 : 2 + order.shared]]
+    own = [socket.socket(fileno=fd) for fd in fds[2 + order.shared :]]
 
-    def open_listeners() -> list[socket.socket]:
-        """Ours first: the slot's own, if it has any, or new ones beside the reservation."""
-        if adopted:
-            own = [socket.socket(fileno=fd) for fd in adopted]
-        else:
-            own = [bind_listener(Endpoint.from_json(fields)) for fields in order.endpoints]
-            channel.send(Bound(), [listener.fileno() for listener in own])
-        return own + [socket.socket(fileno=fd) for fd in shared]
+    def on_listen() -> None:
+        channel.send(Listens())
 
     def on_ready() -> None:
         loop = asyncio.get_running_loop()
         # In this order: as long as we are tied, our parent is the launcher.
         bond.watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
         bond.loosen()
-        meter.start(loop)
+        meter.start(loop, own)
         control.start(loop)
         control.ready()
 
-    server = Server(config, open_listeners, on_ready)
-    meter = Meter(scoreboard.desk(order.slot, order.desk), server.server_state)
-    inbox = Inbox(fds[1], server, meter.desk)
+    server = Server(config, state, own, shared, on_listen, on_ready)
+    meter = Meter(desk, state)
+    inbox = Inbox(fds[1], server, desk)
     control = Control(channel, server, inbox, meter, settings)
     await server.serve()
     inbox.close()

@@ -14,7 +14,6 @@ import uvicorn
 from uvicorn.config import Config
 
 from reuseport.channel import Failed
-from reuseport.errors import ReuseportError
 from reuseport.worker.application import StartupError, withheld_errors
 from reuseport.worker.departure import Departure
 from reuseport.worker.transfer import State
@@ -36,19 +35,27 @@ log = logging.getLogger("uvicorn.error")
 
 
 class Server(uvicorn.Server):
-    """`open_listeners` is called once the application is up; `on_ready` once they accept."""
+    """Accepts from the slot's `own` listeners and from those all workers share.
+
+    `on_listen` is called once the application is up, `on_ready` once they accept.
+    """
 
     server_state: State
 
     def __init__(
         self,
         config: Config,
-        open_listeners: Callable[[], Sequence[socket.socket]],
+        state: State,
+        own: Sequence[socket.socket],
+        shared: Sequence[socket.socket],
+        on_listen: Callable[[], None],
         on_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self.server_state = State()
-        self._open_listeners = open_listeners
+        self.server_state = state
+        self._own = own
+        self._shared = shared
+        self._on_listen = on_listen
         self._on_ready = on_ready
         self._accepting: dict[asyncio.base_events.Server, socket.socket] = {}
         self._arriving: set[asyncio.Future[None]] = set()
@@ -73,19 +80,27 @@ class Server(uvicorn.Server):
             await self.lifespan.startup()
         if self.lifespan.should_exit:
             raise StartupError(Failed("application", "\n".join(errors) or "lifespan startup failed"))
-        try:
-            listeners = self._open_listeners()
-        except ReuseportError as error:
-            await self.lifespan.shutdown()
-            raise StartupError(Failed("operator", str(error))) from error
-        self.servers = [await self.accept_from(listener) for listener in listeners]
+        self._on_listen()
+        self.servers = [await self.accept_from(listener, assigned=True) for listener in self._own]
+        self.servers += [await self.accept_from(listener) for listener in self._shared]
         self.started = True
         self._on_ready()
 
-    async def accept_from(self, listener: socket.socket) -> asyncio.base_events.Server:
-        """Listen on a bound socket, which is the returned server's from now on."""
+    async def accept_from(
+        self, listener: socket.socket, *, assigned: bool = False
+    ) -> asyncio.base_events.Server:
+        """Listen on a bound socket, which is the returned server's from now on.
+
+        `assigned`: it is the slot's own, so what it accepts is what the kernel may have assigned to the slot.
+        """
+
+        def newcomer() -> asyncio.Protocol:
+            made = self.protocol()
+            self.server_state.arrive(made, assigned=assigned)
+            return made
+
         server: asyncio.base_events.Server = await asyncio.get_running_loop().create_server(
-            self.protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
+            newcomer, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
         )
         self._accepting[server] = listener
         return server

@@ -18,19 +18,45 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from reuseport.worker.load import Load
+
 
 class State(ServerState):
-    """uvicorn's shared state, and who wants idle connections while the worker leaves."""
+    """uvicorn's shared state, which counts as it changes, and who wants connections that become idle."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: Load) -> None:
         super().__init__()
+        self.load = load
+        self.tasks = load.running
         self.on_idle: Callable[[Transferable], None] | None = None
+
+    def arrive(self, connection: asyncio.Protocol, *, assigned: bool) -> None:
+        """A connection was accepted. One that can tell when its first request begins is load until then."""
+        if isinstance(connection, TransferableHttpTools | TransferableH11):
+            connection.silent = True
+            self.load.arrive(connection, assigned=assigned)
+        else:
+            self.load.arrive(connection, assigned=assigned)
+            self.load.asked(connection)
 
 
 class TransferableHttpTools(HttpToolsProtocol):
     """httptools, whose parser tells nothing of what it holds: uvicorn's own state does."""
 
     server_state: State
+    silent = False
+    """It was accepted and has not asked yet."""
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.silent:
+            self.silent = False
+            self.server_state.load.asked(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.silent:
+            self.server_state.load.asked(self)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -59,6 +85,19 @@ class TransferableH11(H11Protocol):
     """h11, whose connection object knows what it holds."""
 
     server_state: State
+    silent = False
+    """It was accepted and has not asked yet."""
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.silent and self.scope is not None:
+            self.silent = False
+            self.server_state.load.asked(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.silent:
+            self.server_state.load.asked(self)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

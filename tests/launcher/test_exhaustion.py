@@ -40,11 +40,11 @@ def test_a_worker_that_cannot_be_spawned_is_tried_again(launch: Launch, spare: i
     assert server.stop() == 0
 
 
-def test_a_ready_worker_whose_listeners_do_not_fit_is_tried_again(launch: Launch) -> None:
+def test_a_slot_whose_listeners_do_not_fit_is_tried_again(launch: Launch) -> None:
     server = launch("plain:app", "--workers", "1", *["--bind=127.0.0.1:0"] * 4).ready(1)
-    limits = starve(server, 6)
+    limits = starve(server, 4)
     server.signal(signal.SIGTTIN)
-    server.wait_for("slot 1 cannot be taken in: no descriptor is free")
+    server.wait_for("slot 1 could not be spawned: no socket for 127.0.0.1:.* raise ulimit -n")
     assert httpx.get(server.url).status_code == 200
     feed(server, limits)
     server.wait_for("slot 1 is ready")

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from pathlib import Path
 
 import pytest
 
-from reuseport.errors import ConfigurationError
+from reuseport.errors import ConfigurationError, HostError
 from reuseport.kernel.listener import bind_listener
 from reuseport.launcher.ports import held
 
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def pipe_watched() -> tuple[int, int]:
-    """(read end, write end): the read end sees the end of file once the write end is closed."""
-    return os.pipe()
 
 
 def test_the_port_is_reserved_and_let_go() -> None:
@@ -92,36 +88,45 @@ def test_a_unix_socket_of_a_successor_is_left_alone(tmp_path: Path) -> None:
     assert path.is_socket()
 
 
-def test_the_escrow_keeps_the_first_duplicates_and_closes_later_ones() -> None:
-    """A successor sends duplicates of the very listeners it was given."""
+def test_the_escrow_is_bound_once_and_closed_at_the_release() -> None:
     before = descriptors()
-    with held(["127.0.0.1:0"], join=False) as ports:
-        assert ports.escrow(0) == []
-        first_read, first = pipe_watched()
-        second_read, second = pipe_watched()
-        ports.keep(0, [first])
-        ports.keep(0, [second])
-        assert ports.escrow(0) == [first]
-        assert os.read(second_read, 1) == b"", "it was not closed"
-        assert ports.escrow(1) == []
+    with held(["127.0.0.1:0", "127.0.0.1:0"], join=False) as ports:
+        escrow = ports.escrow(0)
+        assert [each.getsockname() for each in escrow] == [each.sockaddr for each in ports.endpoints()]
+        assert ports.escrow(0) is escrow
+        assert not set(ports.listeners(0)) & set(ports.listeners(1))
+        assert not any(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for each in escrow)
+        others = ports.escrow(1)
         ports.release()
-        assert ports.escrow(0) == []
-        assert os.read(first_read, 1) == b"", "it was not closed"
+        assert all(each.fileno() == -1 for each in (*escrow, *others)), "it was not closed"
         ports.release()
-        os.close(first_read)
-        os.close(second_read)
     assert descriptors() == before
+
+
+def test_listeners_are_bound_all_or_none() -> None:
+    with held(["127.0.0.1:0"] * 2, join=False) as ports:
+        before = descriptors()
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, limits[1]))
+        try:
+            with pytest.raises(HostError, match="ulimit -n"):
+                ports.escrow(0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert descriptors() == before
+        assert len(ports.escrow(0)) == 2
 
 
 def test_a_queue_in_escrow_survives_its_worker() -> None:
     with held(["127.0.0.1:0"], join=False) as ports:
-        worker = bind_listener(ports.endpoints()[0])
+        worker = ports.escrow(0)[0].dup()
         worker.listen()
-        ports.keep(0, [os.dup(worker.fileno())])
         with socket.create_connection(worker.getsockname(), timeout=30) as client:
             worker.close()
             client.sendall(b"?")
-            with socket.socket(fileno=os.dup(ports.escrow(0)[0])) as adopted:
+            with ports.escrow(0)[0].dup() as adopted:
                 adopted.setblocking(True)
                 connection, _ = adopted.accept()
                 with connection:
@@ -143,16 +148,13 @@ def test_an_inbox_belongs_to_its_slot_and_keeps_what_was_sent() -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_error_while_serving_lets_go_as_well(error: type[BaseException]) -> None:
     before = descriptors()
-    read_end, write_end = pipe_watched()
 
     def serve() -> None:
         with held(["127.0.0.1:0"], join=False) as ports:
-            ports.keep(0, [write_end])
+            ports.escrow(0)
             ports.inbox(0)
             raise error
 
     with pytest.raises(error):
         serve()
-    assert os.read(read_end, 1) == b""
-    os.close(read_end)
     assert descriptors() == before

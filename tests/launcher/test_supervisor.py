@@ -702,14 +702,14 @@ def test_a_worker_that_does_not_wait_is_replaced_at_once_and_its_slot_fostered()
 def test_a_worker_that_dies_after_it_has_bound_leaves_a_queue_to_foster() -> None:
     play = Play(policy()).begin()
     play.ready(2)
-    assert play.feed(ev.WorkerBound(1)) == []
+    assert play.feed(ev.WorkerListens(1)) == []
     assert ev.Foster(2, 0) in play.exits(1)
 
 
 def test_a_worker_scaled_away_after_it_has_bound_is_let_be_until_it_can_drain() -> None:
     play = Play(policy()).begin()
     play.ready(1)
-    play.feed(ev.WorkerBound(2))
+    play.feed(ev.WorkerListens(2))
     assert play.feed(ev.ScaleRequested(-1))[1:] == []
     assert ev.Drain(2, 8.0, (0,)) in play.ready(2)
 
@@ -717,7 +717,7 @@ def test_a_worker_scaled_away_after_it_has_bound_is_let_be_until_it_can_drain() 
 def test_a_worker_that_has_bound_at_a_stop_drains_when_it_is_ready() -> None:
     play = Play(policy()).begin()
     play.ready(1)
-    play.feed(ev.WorkerBound(2))
+    play.feed(ev.WorkerListens(2))
     actions = play.feed(ev.StopRequested())
     assert drained(actions) == [1]
     assert not any(isinstance(action, ev.Terminate) for action in actions)

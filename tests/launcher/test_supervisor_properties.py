@@ -152,7 +152,7 @@ class World(RuleBasedStateMachine):
         """A slot's first worker binds its listeners; the others adopt them."""
         if self.alive[number].slot not in self.escrow:
             self.escrow.add(self.alive[number].slot)
-            self.feed(ev.WorkerBound(number))
+            self.feed(ev.WorkerListens(number))
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())

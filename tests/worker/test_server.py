@@ -11,7 +11,7 @@ from uvicorn.config import Config
 
 from reuseport.worker.server import Server
 from reuseport.worker.transfer import PROTOCOLS
-from tests.worker.test_transfer import GET, PATIENCE, app
+from tests.worker.test_transfer import GET, PATIENCE, app, state
 
 
 @pytest.mark.parametrize("turns", range(8))
@@ -24,7 +24,7 @@ def test_a_connection_is_answered_or_still_queued(
     async def go() -> None:
         config = Config(app, http=PROTOCOLS["httptools"], log_config=None, lifespan="off", ws="none")
         config.load()
-        server = Server(config, list, print)
+        server = Server(config, state(), [], [], print, print)
         server.lifespan = config.lifespan_class(config)
         listener = socket.create_server(("127.0.0.1", 0))
         address, escrow = listener.getsockname(), listener.dup()

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from uvicorn.config import Config
 
+from reuseport.scoreboard import ROW_WORDS
+from reuseport.worker.load import Load
 from reuseport.worker.transfer import PROTOCOLS, State, TransferableH11, TransferableHttpTools
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -35,13 +37,20 @@ async def app(
     await send({"type": "http.response.body", "body": body})
 
 
+def state() -> State:
+    """Counting into words that nobody reads."""
+    return State(
+        Load(memoryview(bytearray(8 * ROW_WORDS)).cast("Q"), memoryview(bytearray(8 * ROW_WORDS)).cast("Q"))
+    )
+
+
 class Both:
     """A client's socket and the protocol that serves it."""
 
     def __init__(self, http: str) -> None:
         config = Config(app, http=PROTOCOLS[http], log_config=None, lifespan="off", ws="none")
         config.load()
-        self.state = State()
+        self.state = state()
         self.told: list[bool] = []
         loop = asyncio.get_running_loop()
         self._make = lambda: config.http_protocol_class(  # type: ignore[call-arg]
