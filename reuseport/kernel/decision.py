@@ -1,18 +1,22 @@
 """What the steering program decides, and the program itself, assembled for the actual number of slots.
 
-    least-loaded   up to 64 slots: the live slot with the least load, ties in turn;
-                   beyond: the better of two slots drawn at random
-    round-robin    the live slots in turn
+    least-loaded   up to 64 slots: of the live slots that are not late the one with the least load, ties in
+                   turn; beyond: the better of two slots drawn at random
+    round-robin    up to 64 slots: the live slots that are not late, in turn; beyond: the live slots in turn,
+                   late or not
 
-A slot is live if it is not fenced and its worker's heartbeat is not stale. Its load is what its worker
-answers now, and what it was given and has not accepted yet:
+A slot is live if it is not fenced and its worker has a heartbeat. It is late if that is older than
+`stale_ns`, or than `late_ns` while the worker has work. A late slot gets something only if all live ones are
+late, and then by the same rule: with CPU-bound handlers that is a busy moment like any other, and the hash
+would clump exactly then. A slot's load is what its worker has to do, and what it was given and has not
+accepted yet:
 
-    in_flight + max(0, assigned - accepted)
+    load + max(0, assigned - accepted)
 
 The program adds one to `assigned` itself: so a burst does not run after a number the worker has yet to
-write. If the best slot has no listener in this group, the next live one in turn gets the connection. With
-no live slot at all (of 64, where there are more) the program passes without a choice, and the kernel's hash
-takes over: never a refusal.
+write. If the best slot has no listener in this group, the next live one in turn gets the connection, late or
+not. With no live slot at all (of 64, where there are more) the program passes without a choice, and the
+kernel's hash takes over: never a refusal.
 """
 
 from __future__ import annotations
@@ -21,9 +25,9 @@ from reuseport.kernel.assembler import Assembler, Op, Register, Size, When
 from reuseport.kernel.plan import WORD_BYTES, Maps, Plan
 
 EVERY_SLOT = 64
-"""Up to here least-loaded looks at every slot: a slot's number fits the 6 low bits of its key."""
+"""Up to here the program looks at every slot: a slot's number fits the 6 low bits of its key."""
 
-R0, R1, R2, R3, R4 = Register.R0, Register.R1, Register.R2, Register.R3, Register.R4
+R0, R1, R2, R3, R4, R5 = (Register(number) for number in range(6))
 R10 = Register.R10
 
 # What keeps its place. A call spoils ROW, which it also fills; the others stay through the whole program.
@@ -31,7 +35,7 @@ ROW = Register.R0
 CONTEXT = Register.R6
 START = Register.R7  # the slot whose turn it is, or the first one drawn
 BEST = Register.R8  # the best key, or the second slot drawn
-FRESH = Register.R9  # stale_ns - now: what to add to a heartbeat to see whether it is negative
+FRESH = Register.R9  # late_ns - now: what to add to a heartbeat to see whether it is negative
 
 # struct sk_reuseport_md (include/uapi/linux/bpf.h).
 _DATA, _DATA_END, _MIGRATING = 0, 8, 48
@@ -44,6 +48,10 @@ _PASS = 1  # SK_PASS. Without a selection: by hash.
 
 # Places in the stack: the slot as a 4-byte key; 1 if this is a new connection; the first slot's key.
 _SLOT, _COUNTED, _FIRST = -4, -16, -24
+
+# A key: whether the slot is late, its load in 54 bits, and in 6 how far it is from START.
+_LATE = 60
+_DISTANCE = 6
 _DEAD = (1 << 63) - 1  # above every key of a live slot
 
 
@@ -63,17 +71,16 @@ class _Draft:
 
     def whole(self) -> bytes:
         self.is_it_new()
-        if self.plan.policy == "round-robin":
-            self.take_a_turn()
-            self.what_is_fresh()
-        elif self.plan.slots <= EVERY_SLOT:
+        if self.plan.slots <= EVERY_SLOT:
             self.take_a_turn()
             self.what_is_fresh()
             self.best_of_all()
-        else:
+        elif self.plan.policy == "least-loaded":
             self.draw_two()
             self.what_is_fresh()
             self.better_of_two()
+        else:
+            self.take_a_turn()
         self.search()
         self.account()
         return self.asm.assemble()
@@ -109,13 +116,13 @@ class _Draft:
         self.asm.compute(Op.MODULO, START, self.plan.slots)
 
     def what_is_fresh(self) -> None:
-        """FRESH = stale_ns - now."""
+        """FRESH = late_ns - now."""
         self.asm.call(_KTIME)
-        self.asm.constant(FRESH, self.plan.stale_ns)
+        self.asm.constant(FRESH, self.plan.late_ns)
         self.asm.compute(Op.SUBTRACT, FRESH, R0)
 
     def best_of_all(self) -> None:
-        """Take the least key: a slot's load, and in the 6 low bits how far it is from START."""
+        """Take the least key, which has in its 6 low bits how far the slot is from START."""
         asm = self.asm
         asm.constant(BEST, _DEAD)
         for slot in range(self.plan.slots):
@@ -151,7 +158,7 @@ class _Draft:
         asm.compute(Op.MODULO, BEST, slots)
 
     def better_of_two(self) -> None:
-        """Take the slot with the lesser load; if both are dead, search from the first on."""
+        """Take the slot with the lesser key; if both are dead, search from the first on."""
         asm = self.asm
         self.row(START)
         self.row_key()
@@ -242,39 +249,65 @@ class _Draft:
         self.asm.load(Size.WORD8, target, R2, self.words.row_bytes + word * WORD_BYTES)
 
     def row_dead(self) -> None:
-        """R1 = 0 for a live slot, _DEAD for one that is fenced, not ready or stale. Spoils R4.
+        """R1 = 0 for a live slot, _DEAD for one that is fenced or not ready. Spoils R4.
 
-        Each of the three makes a number negative: -fence, heartbeat - 1, heartbeat + stale_ns - now.
+        Either makes a number negative: -fence, heartbeat - 1.
         """
         asm = self.asm
         self.desk(R1, self.words.heartbeat)
-        asm.compute(Op.MOVE, R4, R1)
-        asm.compute(Op.ADD, R4, -1)
-        asm.compute(Op.ADD, R1, FRESH)
-        asm.compute(Op.OR, R1, R4)
+        asm.compute(Op.ADD, R1, -1)
         asm.load(Size.WORD8, R4, ROW, self.words.fence * WORD_BYTES)
         asm.negate(R4)
         asm.compute(Op.OR, R1, R4)
         asm.compute(Op.SHIFT_RIGHT_SIGNED, R1, 63)
         asm.compute(Op.SHIFT_RIGHT, R1, 1)
 
+    def row_late(self) -> None:
+        """R3 = 0, or 1 in bit _LATE for a late slot. Spoils R4.
+
+        Late is what makes heartbeat + limit - now negative; just after the machine has started, now - limit
+        would underflow.
+        """
+        asm = self.asm
+        # load - 1 is negative for who has no work: then the difference of the limits is added.
+        # The load is read before the heartbeat, because it is written after it.
+        self.desk(R3, self.words.load)
+        asm.compute(Op.ADD, R3, -1)
+        asm.compute(Op.SHIFT_RIGHT_SIGNED, R3, 63)
+        asm.constant(R4, self.plan.stale_ns - self.plan.late_ns)
+        asm.compute(Op.AND, R3, R4)
+        asm.compute(Op.ADD, R3, FRESH)
+        self.desk(R4, self.words.heartbeat)
+        asm.compute(Op.ADD, R3, R4)
+        asm.compute(Op.SHIFT_RIGHT, R3, 63)
+        asm.compute(Op.SHIFT_LEFT, R3, _LATE)
+
+    def row_load(self) -> None:
+        """R5 = the load in its place in the key. Spoils R4."""
+        asm = self.asm
+        asm.load(Size.WORD8, R5, ROW, self.words.assigned * WORD_BYTES)
+        self.desk(R4, self.words.accepted)
+        asm.compute(Op.SUBTRACT, R5, R4)
+        # max(0, R5): who accepted by hash or for a sibling has accepted more than was assigned.
+        asm.compute(Op.MOVE, R4, R5)
+        asm.compute(Op.SHIFT_RIGHT_SIGNED, R4, 63)
+        asm.compute(Op.XOR, R4, -1)
+        asm.compute(Op.AND, R5, R4)
+        self.desk(R4, self.words.load)
+        asm.compute(Op.ADD, R5, R4)
+        # Whatever is written there must not reach the bits above: that would be late, or dead.
+        asm.compute(Op.SHIFT_LEFT, R5, 64 - _LATE + _DISTANCE)
+        asm.compute(Op.SHIFT_RIGHT, R5, 64 - _LATE)
+
     def row_key(self) -> None:
-        """R3 = the load, shifted left by 6 bits, or _DEAD for a dead slot. Spoils R1, R2, R4."""
+        """R3 = the slot's key, with no distance in it; _DEAD for a dead slot. Spoils R1, R2, R4, R5."""
         asm = self.asm
         self.row_desk()
         self.row_dead()
-        asm.load(Size.WORD8, R3, ROW, self.words.assigned * WORD_BYTES)
-        self.desk(R4, self.words.accepted)
-        asm.compute(Op.SUBTRACT, R3, R4)
-        # max(0, R3): who accepted by hash or for a sibling has accepted more than was assigned.
-        asm.compute(Op.MOVE, R4, R3)
-        asm.compute(Op.SHIFT_RIGHT_SIGNED, R4, 63)
-        asm.compute(Op.XOR, R4, -1)
-        asm.compute(Op.AND, R3, R4)
-        self.desk(R4, self.words.in_flight)
-        asm.compute(Op.ADD, R3, R4)
-        asm.compute(Op.SHIFT_LEFT, R3, 7)
-        asm.compute(Op.SHIFT_RIGHT, R3, 1)
+        self.row_late()
+        if self.plan.policy == "least-loaded":
+            self.row_load()
+            asm.compute(Op.OR, R3, R5)
         asm.compute(Op.OR, R3, R1)
 
     def go_if_dead(self, key: Register, label: str) -> None:

@@ -38,6 +38,9 @@ PORT_ATTEMPTS = 16
 # SO_REUSEPORT while binding: beside others of our user that have it, or only where nobody is.
 _SHARED, _ALONE = 1, 0
 
+# asm-generic/socket.h: the one of every machine Linux runs Python on, but parisc, sparc and alpha.
+SO_INCOMING_CPU = 49
+
 # struct tcp_info (include/uapi/linux/tcp.h): tcpi_unacked and tcpi_sacked at 24. For a listener
 # tcp_get_info() puts sk_ack_backlog and sk_max_ack_backlog there.
 _TCP_INFO = struct.Struct("=24xII")
@@ -108,13 +111,16 @@ def reserve_together(endpoints: Sequence[Endpoint]) -> tuple[Reservation, ...]:
     raise HostError(f"no port is free on {hosts}; name a port, or widen net.ipv4.ip_local_port_range")
 
 
-def bind_listener(endpoint: Endpoint) -> socket.socket:
-    """Bind a worker's own socket beside the reservation. Non-blocking, not inheritable, not yet listening.
+def bind_listener(endpoint: Endpoint, cpu: int | None = None) -> socket.socket:
+    """Bind a slot's own socket beside the reservation. Non-blocking, not inheritable, not yet listening.
 
-    Raises as `reserve` does.
+    With a `cpu` the kernel prefers it, within its group, for connections whose packets come in there
+    (SO_INCOMING_CPU, socket(7); in groups since Linux 6.2). Raises as `reserve` does.
     """
     listener = reserve(endpoint)
     listener.setblocking(False)
+    if cpu is not None:
+        listener.setsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU, cpu)
     return listener
 
 

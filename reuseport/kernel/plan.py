@@ -16,7 +16,8 @@ class Words:
 
     A slot has three rows of `row` words: the launcher's, desk 0, desk 1. `fence` (not 0: leave the slot out),
     `serving_desk` (0 or 1) and `assigned` count within the launcher's row; `heartbeat` (CLOCK_MONOTONIC,
-    nanoseconds; 0: not ready), `in_flight` and `accepted` within a desk's.
+    nanoseconds; 0: not ready), `load` (requests running and connections that have not asked yet: what the
+    worker has to do) and `accepted` within a desk's.
     """
 
     row: int
@@ -24,7 +25,7 @@ class Words:
     serving_desk: int
     assigned: int
     heartbeat: int
-    in_flight: int
+    load: int
     accepted: int
 
     @property
@@ -39,10 +40,16 @@ class Words:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a program is made for. Raises ValueError for what cannot be."""
+    """What a program is made for. Raises ValueError for what cannot be.
+
+    A worker is late when its heartbeat is older than `late_ns` while it has work, `stale_ns` while it has
+    none: one that has work beats more often, so the same silence says more of it. Whoever gets work writes
+    the heartbeat before the load, or it would be late for the moment in between.
+    """
 
     slots: int
     policy: Policy
+    late_ns: int
     stale_ns: int
     words: Words
 
@@ -51,11 +58,8 @@ class Plan:
             raise ValueError(f"steering needs at least one slot, not {self.slots}")
         if not 0 < self.stale_ns < 1 << 62:
             raise ValueError(f"stale_ns must be positive nanoseconds, not {self.stale_ns}")
-
-    @property
-    def state_bytes(self) -> int:
-        """The scoreboard's size: the rows of all slots, one after the other."""
-        return self.slots * self.words.slot_bytes
+        if not 0 < self.late_ns < self.stale_ns:
+            raise ValueError(f"late_ns must be positive and less than {self.stale_ns}, not {self.late_ns}")
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from reuseport.kernel.steering import Steering
 from reuseport.scoreboard import ROW_WORDS, SLOT_WORDS
 from tests.conftest import PATIENCE
 
-WORDS = Words(row=ROW_WORDS, fence=5, serving_desk=6, assigned=7, heartbeat=0, in_flight=1, accepted=7)
-STALE_NS = 10**9
+WORDS = Words(row=ROW_WORDS, fence=5, serving_desk=6, assigned=7, heartbeat=0, load=1, accepted=7)
+LATE_NS, STALE_NS = 25 * 10**6, 10**9
 LONG_AGO = 1
 NEVER_STALE = 1 << 62
 
@@ -125,21 +125,28 @@ class Scene:
 
 @contextlib.contextmanager
 def scene(
-    slots: int, policy: Policy, hosts: Sequence[str] = ("127.0.0.1",), stale_ns: int = STALE_NS
+    slots: int,
+    policy: Policy,
+    hosts: Sequence[str] = ("127.0.0.1",),
+    *,
+    late_ns: int = LATE_NS,
+    stale_ns: int = STALE_NS,
+    room: int = 0,
 ) -> Iterator[Scene]:
-    """Every slot of every group with a listener, every slot live."""
+    """Every slot of every group with a listener, every slot live; also those there is only room for."""
+    room = room or slots
     with contextlib.ExitStack() as cleanup:
-        steering = Steering.create(slots, policy, stale_ns, WORDS, len(hosts))
+        steering = Steering.create(room, slots, policy, late_ns, stale_ns, WORDS, len(hosts))
         cleanup.callback(steering.close)
         view = cleanup.enter_context(mmap.mmap(steering.state_fd, steering.state_bytes))
         board = Board(cleanup.enter_context(memoryview(view)))
         cleanup.callback(board.words.release)
-        board.live(range(slots))
+        board.live(range(room))
         groups = []
         for number, host in enumerate(hosts):
             group = Group({})
             cleanup.callback(group.hang_up)
-            for slot in range(slots):
+            for slot in range(room):
                 listener = listen(host, group.address[1] if group.listeners else 0)
                 cleanup.callback(listener.close)
                 group.listeners[slot] = listener

@@ -117,9 +117,9 @@ def test_cap_bpf_alone_is_enough(run: Run) -> None:
 BOTH = """
 from reuseport.kernel.plan import Words
 from reuseport.kernel.steering import Steering
-words = Words(row=32, fence=5, serving_desk=6, assigned=7, heartbeat=0, in_flight=1, accepted=7)
+words = Words(row=32, fence=5, serving_desk=6, assigned=7, heartbeat=0, load=1, accepted=7)
 for policy in ("least-loaded", "round-robin"):
     for slots in (1, 8, 64, 65):
-        Steering.create(slots, policy, 10**9, words).close()
+        Steering.create(slots, slots, policy, 10**7, 10**9, words).close()
 print("loaded")
 """
