@@ -73,6 +73,8 @@ class Start:
     generation: int
     slots: int
     shared: int
+    cpu: int | None = None
+    """Where all its threads are to run (--pin-cpus)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Topic:
 
 
 _application, _workers, _address = Topic("Application"), Topic("Workers"), Topic("Address")
+_balance, _identity = Topic("Balance"), Topic("Privileges")
 _recycling, _files = Topic("Recycling"), Topic("Logs and files")
 _listen, _run, _speak = Topic("uvicorn: address"), Topic("uvicorn: application"), Topic("uvicorn: protocols")
 _head, _limit, _log = Topic("uvicorn: headers"), Topic("uvicorn: limits"), Topic("uvicorn: logs")
@@ -119,6 +120,24 @@ class Settings:
         "--bind",
     )
     join: bool = _address(False, SWITCH, "Share the port even if another program listens on it.")
+
+    balance: Literal["auto", "least-loaded", "round-robin", "cpu", "hash"] = _balance(
+        "auto",
+        choice("auto", "least-loaded", "round-robin", "cpu", "hash"),
+        "How the kernel chooses a worker; auto is least-loaded where it can be had, else hash.",
+    )
+    pin_cpus: bool = _balance(False, SWITCH, "Run each slot's worker on one CPU, the slots in turn.")
+    rebalance: bool = _balance(
+        True,
+        SWITCH,
+        "Move keep-alive connections from busy workers to idle ones.",
+        "--rebalance/--no-rebalance",
+    )
+
+    user: str | None = _identity(
+        None, text("USER"), "Run the workers as this user, a name or a number.", "-u", "--user"
+    )
+    group: str | None = _identity(None, text("GROUP"), "Run the workers with this group.", "-g", "--group")
 
     worker_lifetime: float = _recycling(0.0, DURATION, "Replace a worker of this age; 0 = never.")
     worker_lifetime_jitter: float = _recycling(

@@ -84,8 +84,7 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time went on. `pulses` maps worker to its heartbeat word, `loads` to its requests in flight, as the
-    scoreboard has them now.
+    """Time went on. `pulses` maps worker to its heartbeat, `loads` to its load, as the scoreboard has them.
 
     `late` is how many seconds later than asked the launcher itself was woken: after a SIGSTOP of the
     whole group, or a paused machine, silence proves nothing about the workers.
@@ -94,6 +93,19 @@ class Tick:
     pulses: Mapping[int, int]
     loads: Mapping[int, int]
     late: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Clients wait in the accept queues of `slots`, whose workers' event loops have not turned meanwhile.
+
+    `late` are all workers that have something to do and have not beaten lately: none of them is to help.
+    `loads` as in Tick, by LOAD.
+    """
+
+    slots: frozenset[int]
+    late: frozenset[int]
+    loads: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +138,7 @@ Event = (
     | WorkerExited
     | LimitReached
     | Tick
+    | Stuck
     | StopRequested
     | QuitRequested
     | ReloadRequested
@@ -160,7 +173,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Foster:
-    """Let the worker accept also for another slot, whose own worker is gone."""
+    """Let the worker accept also for another slot, whose own worker is gone or blocked."""
 
     worker: int
     slot: int
@@ -168,10 +181,18 @@ class Foster:
 
 @dataclass(frozen=True, slots=True)
 class Unfoster:
-    """The slot has a worker of its own again."""
+    """The slot's own worker accepts again."""
 
     worker: int
     slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """New connections to the slot are for the worker at this desk; None: the kernel leaves the slot out."""
+
+    slot: int
+    desk: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,4 +236,4 @@ class Exit:
     code: int
 
 
-Action = Spawn | Drain | Foster | Unfoster | Terminate | Abort | Kill | Release | Report | Exit
+Action = Spawn | Drain | Foster | Unfoster | Steer | Terminate | Abort | Kill | Release | Report | Exit

@@ -17,7 +17,7 @@ def arrange(slots: Mapping[int, Slot], workers: Mapping[int, Worker]) -> Iterato
             slot.foster = foster = None  # who drains or died has let go by itself
         if not slot.unattended():
             successor = None
-        elif foster is not None and foster.phase is Phase.READY:
+        elif foster is not None and foster.phase is Phase.READY and not foster.late:
             continue
         else:
             # With nobody ready, a stalled foster is still better than none: its loop may turn.
@@ -33,10 +33,12 @@ def arrange(slots: Mapping[int, Slot], workers: Mapping[int, Worker]) -> Iterato
 
 
 def least_busy(slot: Slot, slots: Mapping[int, Slot], workers: Mapping[int, Worker]) -> Worker | None:
-    """The ready worker of another slot that fosters fewest slots and has least to do."""
+    """The ready worker of another slot, not blocked itself, that fosters fewest slots and has least to do."""
     fosters = [other.foster for other in slots.values()]
     siblings = [
-        worker for worker in workers.values() if worker.phase is Phase.READY and worker.slot != slot.number
+        worker
+        for worker in workers.values()
+        if worker.phase is Phase.READY and not worker.late and worker.slot != slot.number
     ]
     return min(
         siblings,

@@ -15,6 +15,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -35,14 +36,16 @@ from reuseport.channel import (
 from reuseport.errors import ReuseportError
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, strays
+from reuseport.launcher.balance import LATE_NS, Balance
 from reuseport.launcher.events import Action, Blame, Event, Reason
 from reuseport.launcher.memory import MemoryWatch
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
+from reuseport.launcher.queues import LOOK, Queues
 from reuseport.launcher.slots import Policy
 from reuseport.launcher.supervisor import Supervisor
 from reuseport.logs import reopen
-from reuseport.scoreboard import Desk, Scoreboard, SlotWord
+from reuseport.scoreboard import Desk, SlotWord
 from reuseport.settings import Settings
 
 TICK = 0.25
@@ -58,10 +61,12 @@ log = logging.getLogger("reuseport")
 class Launcher:
     """Wires a supervisor to processes, signals and time. `run` returns the exit code."""
 
-    def __init__(self, settings: Settings, policy: Policy, ports: Ports, scoreboard: Scoreboard) -> None:
+    def __init__(self, settings: Settings, policy: Policy, ports: Ports, balance: Balance) -> None:
         self.settings = settings
         self.ports = ports
-        self.scoreboard = scoreboard
+        self.balance = balance
+        self.scoreboard = balance.scoreboard
+        self.queues = Queues()
         self.memory = MemoryWatch(settings.worker_max_rss)
         self.supervisor = Supervisor(policy, random.Random())
         self.processes: dict[int, Process] = {}
@@ -82,6 +87,7 @@ class Launcher:
             for number, react in self._reactions().items():
                 self._loop.add_signal_handler(number, react)
             self._wake_at = self._loop.time()
+            self._loop.add_reader(self.queues.fileno(), self._on_waiting)
             self.feed(ev.Begin())
             if self.exit_code is None:
                 self._loop.run_forever()
@@ -89,6 +95,7 @@ class Launcher:
             if self._timer is not None:
                 self._timer.cancel()
             self._loop.close()
+            self.queues.close()
         if self._broken is not None:
             raise self._broken
         if self.exit_code is None:
@@ -145,8 +152,47 @@ class Launcher:
         for number, process in self.processes.items():
             desk = self.scoreboard.desk(process.spawn.slot, process.spawn.desk)
             pulses[number] = desk[Desk.HEARTBEAT]
-            loads[number] = desk[Desk.IN_FLIGHT]
+            loads[number] = desk[Desk.LOAD]
         return ev.Tick(pulses, loads, late)
+
+    # ── queues ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_waiting(self) -> None:
+        """The first client in any queue: whether it is still there in a moment says who is stuck."""
+        self._loop.remove_reader(self.queues.fileno())
+        self._look()
+
+    def _look(self) -> None:
+        if self.exit_code is not None:
+            return
+        stuck = self.queues.look(self._serving_pulses())
+        if stuck is None:
+            self._loop.add_reader(self.queues.fileno(), self._on_waiting)
+            return
+        self._loop.call_later(LOOK, self._look)
+        if stuck:
+            self._on_stuck(stuck)
+
+    def _serving_pulses(self) -> dict[int, int]:
+        """The heartbeat of each slot's worker, of slots that have one."""
+        return {
+            slot.number: self.scoreboard.desk(slot.number, slot.steered)[Desk.HEARTBEAT]
+            for slot in self.supervisor.slots.values()
+            if slot.steered is not None
+        }
+
+    def _on_stuck(self, stuck: frozenset[int]) -> None:
+        """Have them fostered, if there is anybody who could and does not yet."""
+        late, loads = set(), {}
+        overdue = time.monotonic_ns() - LATE_NS
+        for number, process in self.processes.items():
+            desk = self.scoreboard.desk(process.spawn.slot, process.spawn.desk)
+            loads[number] = desk[Desk.LOAD]
+            if process.spawn.slot in stuck or (loads[number] and desk[Desk.HEARTBEAT] < overdue):
+                late.add(number)
+        fosters = {slot: self.supervisor.slots[slot].foster for slot in stuck}
+        if len(late) < len(loads) and any(foster is None or foster in late for foster in fosters.values()):
+            self.feed(ev.Stuck(stuck, frozenset(late), loads))
 
     def _on_message(self, number: int) -> None:
         process = self.processes[number]
@@ -251,6 +297,8 @@ class Launcher:
                     self._foster(worker, slot)
                 case ev.Unfoster(worker, slot):
                     self._send(self.processes[worker], Unfoster(slot))
+                case ev.Steer(slot, desk):
+                    self._steer(slot, desk)
                 case ev.Terminate(worker):
                     self._end(worker, signal.SIGTERM)
                 case ev.Abort(worker):
@@ -293,21 +341,37 @@ class Launcher:
             generation=spawn.generation,
             slots=self.scoreboard.slots,
             shared=len(shared),
+            cpu=self.balance.cpu(spawn.slot),
         )
         if self.supervisor.slots[spawn.slot].opened:
             self.scoreboard.slot(spawn.slot)[SlotWord.ADOPTIONS] += 1
         self._send(process, start, [self.scoreboard.fd, receiving, *shared, *listeners])
 
+    def _steer(self, slot: int, desk: int | None) -> None:
+        listeners = self.ports.escrow(slot)
+        # First: a slot beyond those the kernel chooses among would get nothing.
+        self.balance.resize(self.supervisor.target, listeners)
+        self.balance.steer(slot, desk, listeners)
+        self.queues.watch(slot, listeners)
+
     def _foster(self, worker: int, slot: int) -> None:
-        scaled_away = slot >= self.supervisor.target
         words = self.scoreboard.slot(slot)
-        words[SlotWord.FOSTERS_SCALE if scaled_away else SlotWord.FOSTERS_CRASH] += 1
-        log.info("slot %d is fostered by slot %d", slot, self.processes[worker].spawn.slot)
+        if slot >= self.supervisor.target:
+            cause, level = SlotWord.FOSTERS_SCALE, logging.INFO
+        elif self.supervisor.slots[slot].serving() is not None:
+            # It may be a matter of milliseconds, and happen all the time.
+            cause, level = SlotWord.FOSTERS_STALL, logging.DEBUG
+        else:
+            cause, level = SlotWord.FOSTERS_CRASH, logging.INFO
+        words[cause] += 1
+        log.log(level, "slot %d is fostered by slot %d", slot, self.processes[worker].spawn.slot)
         receiving, _ = self.ports.inbox(slot)
         self._send(self.processes[worker], Foster(slot), [receiving, *self.ports.listeners(slot)])
 
     def _release(self) -> None:
         """The whole server stops: workers that drain already have no heirs any more."""
+        self._loop.remove_reader(self.queues.fileno())
+        self.queues.forget()
         self.ports.release()
         for process in self.processes.values():
             self._send(process, Drain(self.settings.graceful_timeout))

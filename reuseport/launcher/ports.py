@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from reuseport.kernel.addresses import DescriptorAddress, Endpoint, TCPAddress, UnixAddress, parse_all
@@ -37,6 +37,8 @@ class Ports:
     def __init__(self, reservations: Sequence[Reservation], shared: Sequence[Shared]) -> None:
         self.reservations = tuple(reservations)
         self.shared = tuple(shared)
+        self.incoming_cpu: Callable[[int], int | None] | None = None
+        """Given a slot, the CPU whose connections its listeners are to get first."""
         self._escrow: dict[int, list[socket.socket]] = {}
         self._inboxes: dict[int, tuple[socket.socket, socket.socket]] = {}
 
@@ -57,8 +59,9 @@ class Ports:
         """
         if slot not in self._escrow:
             with contextlib.ExitStack() as undo:
+                cpu = None if self.incoming_cpu is None else self.incoming_cpu(slot)
                 self._escrow[slot] = [
-                    undo.enter_context(bind_listener(endpoint)) for endpoint in self.endpoints()
+                    undo.enter_context(bind_listener(endpoint, cpu)) for endpoint in self.endpoints()
                 ]
                 undo.pop_all()
         return self._escrow[slot]

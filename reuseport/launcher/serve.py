@@ -9,12 +9,12 @@ from pathlib import Path
 
 from reuseport import logs
 from reuseport.launcher import ports
+from reuseport.launcher.balance import chosen
 from reuseport.launcher.launcher import Launcher
 from reuseport.launcher.limits import auto_workers, host_limits
 from reuseport.launcher.pidfile import PidFile
 from reuseport.launcher.slots import Policy
 from reuseport.launcher.watch import watching
-from reuseport.scoreboard import Scoreboard
 from reuseport.settings import Settings
 
 SPARE_SLOTS = 64
@@ -38,11 +38,13 @@ def serve(settings: Settings) -> int:
             pid_file.write()
             stack.callback(pid_file.remove)
         policy = policy_of(settings, workers)
-        scoreboard = stack.enter_context(contextlib.closing(Scoreboard.create(policy.capacity)))
+        balance = stack.enter_context(chosen(settings, workers, policy.capacity, len(held.endpoints())))
+        if balance.choice.rule == "cpu":
+            held.incoming_cpu = balance.cpu
         scheme = "https" if settings.ssl_certfile else "http"
         log.info("pid %d serves %s on %s", os.getpid(), settings.app, held.describe(scheme))
         stack.enter_context(watching(settings))
-        code = Launcher(settings, policy, held, scoreboard).run()
+        code = Launcher(settings, policy, held, balance).run()
     log.info("stopped, exit code %d", code)
     return code
 

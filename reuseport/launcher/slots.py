@@ -28,6 +28,7 @@ class Policy:
     # From here on nobody has needed a flag yet.
     kill_grace: float = 5.0  # after a drain or an abort: time to run lifespan shutdown or to dump stacks
     stall_after: float = 1.0  # ten missed heartbeats
+    stuck_for: float = 1.0  # a foster stays for so long after its help was needed: who blocked blocks again
     backoff_first: float = 0.5  # before the second restart in a row; the first one is immediate
     backoff_most: float = 30.0
     stable_after: float = 10.0  # a worker that was ready this long did not crash "again"
@@ -58,7 +59,11 @@ class Worker:
     pulse: int = 0
     heard_at: float = 0.0
     load: int = 0
-    """Requests in flight at the last tick."""
+    """What it had to do when we last looked."""
+    late: bool = False
+    """It had something to do and did not turn when we last looked."""
+    stuck_at: float | None = None
+    """When clients were last found waiting for it although it did not turn; None once that is over."""
     leaving: bool = False
     """It was sent SIGTERM by somebody."""
     listens: bool = False
@@ -66,7 +71,9 @@ class Worker:
 
     def attends(self) -> bool:
         """Who connects to the slot is accepted by this worker, now or within milliseconds."""
-        return self.phase is Phase.READY or (self.listens and self.phase is Phase.STARTING)
+        if self.phase is Phase.READY:
+            return self.stuck_at is None
+        return self.listens and self.phase is Phase.STARTING
 
 
 @dataclass(slots=True)
@@ -86,6 +93,8 @@ class Slot:
     """The listeners exist, in escrow, and clients connect to them."""
     foster: int | None = None
     """The worker of another slot that accepts here meanwhile."""
+    steered: int | None = None
+    """The desk whose worker the kernel gives new connections to; None: the slot is fenced."""
 
     def serving(self) -> Worker | None:
         """The worker that holds the slot."""

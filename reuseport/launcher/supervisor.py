@@ -14,7 +14,7 @@ or has a deadline or was sent SIGKILL; nothing starts while stopping; from any s
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from reuseport.launcher import events as ev
 from reuseport.launcher.events import Action, Blame, Event, Reason
@@ -72,6 +72,8 @@ class Supervisor:
                     self.workers[number].load = load
                 for number, pulse in pulses.items():
                     self._on_pulse(self.workers[number], pulse, late, now)
+            case ev.Stuck(stuck, behind, loads):
+                self._on_stuck(stuck, behind, loads, now)
             case ev.StopRequested() if self._stopping is not None:
                 self._quit(now)
             case ev.StopRequested():
@@ -181,7 +183,12 @@ class Supervisor:
                 worker.phase = after(worker.phase, Cue.TURNING)
             worker.pulse = pulse
             worker.heard_at = now
+            worker.late = False
+            if worker.stuck_at is not None and now - worker.stuck_at >= self.policy.stuck_for:
+                worker.stuck_at = None
             return
+        if worker.stuck_at is not None:
+            worker.stuck_at = now
         silent = now - worker.heard_at
         if worker.phase is Phase.READY and silent >= self.policy.stall_after:
             worker.phase = after(worker.phase, Cue.SILENT)
@@ -191,6 +198,15 @@ class Supervisor:
             self._report("error", f"{why}: stacks follow, then it is ended")
             self._abort(worker, now)
             self._lost(worker, why, Reason.HANG, now)
+
+    def _on_stuck(
+        self, stuck: frozenset[int], late: frozenset[int], loads: Mapping[int, int], now: float
+    ) -> None:
+        for worker in self.workers.values():
+            worker.late = worker.number in late
+            worker.load = loads.get(worker.number, worker.load)
+            if worker.slot in stuck and worker.phase is Phase.READY:
+                worker.stuck_at = now
 
     def _be_patient(self, late: float) -> None:
         """The launcher did not run for `late` seconds, so that time is nobody's fault."""
@@ -236,6 +252,17 @@ class Supervisor:
             self._finish_stop(now)
         if self._stopping is None or self._drain_at is not None:
             self._actions += arrange(self.slots, self.workers)
+        if self._stopping is None:
+            self._steer()
+
+    def _steer(self) -> None:
+        """Tell the kernel whom each slot's connections are for. Who is stopping leaves it as it is."""
+        for slot in self.slots.values():
+            serving = slot.serving()
+            desk = None if serving is None else serving.desk
+            if desk != slot.steered:
+                slot.steered = desk
+                self._actions.append(ev.Steer(slot.number, desk))
 
     def _lose_patience(self, now: float) -> None:
         """Act on every deadline that is over, and on every lifetime."""

@@ -32,6 +32,9 @@ def main() -> int:
     channel, order, fds = begin(sys.argv[1:])
     settings = Settings.from_json(order.settings)
     logs.configure(settings, logs.worker(order.slot, order.generation))
+    if order.cpu is not None:
+        # Before the application can start a thread: threads inherit it (sched_setaffinity(2)).
+        os.sched_setaffinity(0, {order.cpu})
 
     # After the signals and the bond: importing uvicorn takes a tenth of a second.
     from reuseport.worker.application import StartupError, load

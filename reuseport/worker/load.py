@@ -68,9 +68,10 @@ class Load:
     def write(self) -> None:
         """Publish, at the time of the last `change`."""
         desk = self._desk
-        desk[_WORK] = self._work
-        desk[_LOAD] = len(self.running) + len(self._newcomers) + len(self._silent)
+        # First: load beside the heartbeat of a rest that is just over would look like a blocked worker's.
         desk[_HEARTBEAT] = self._now
+        desk[_LOAD] = len(self.running) + len(self._newcomers) + len(self._silent)
+        desk[_WORK] = self._work
 
     def beat(self) -> None:
         """The event loop turns, whether anything has changed or not."""

@@ -52,16 +52,16 @@ def test_a_slot_whose_listeners_do_not_fit_is_tried_again(launch: Launch) -> Non
 
 
 GIVEN_UP = """
-import contextlib, os, resource
+import os, resource
 from reuseport.launcher import events as ev, ports
 from reuseport.launcher.launcher import Launcher
 from reuseport.launcher.slots import Policy
-from reuseport.scoreboard import Scoreboard
+from reuseport.launcher.balance import chosen
 from reuseport.settings import Settings
 
 held = ports.held(["127.0.0.1:0"], False)
-with held as found, contextlib.closing(Scoreboard.create(8)) as scoreboard:
-    launcher = Launcher(Settings(), Policy(2, 8), found, scoreboard)
+with held as found, chosen(Settings(), 2, 8, 1) as balance:
+    launcher = Launcher(Settings(), Policy(2, 8), found, balance)
     highest = max(map(int, os.listdir("/proc/self/fd")))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     launcher._wake_at = launcher._loop.time()

@@ -696,17 +696,17 @@ def test_a_worker_that_does_not_wait_is_replaced_at_once_and_its_slot_fostered()
     assert ev.Unfoster(2, 0) in play.ready(3)
 
 
-# ── listeners between bind and ready ──────────────────────────────────────────────────────────────────
+# ── between listen and ready ──────────────────────────────────────────────────────────────────
 
 
-def test_a_worker_that_dies_after_it_has_bound_leaves_a_queue_to_foster() -> None:
+def test_a_worker_that_dies_while_it_listens_leaves_a_queue_to_foster() -> None:
     play = Play(policy()).begin()
     play.ready(2)
     assert play.feed(ev.WorkerListens(1)) == []
     assert ev.Foster(2, 0) in play.exits(1)
 
 
-def test_a_worker_scaled_away_after_it_has_bound_is_let_be_until_it_can_drain() -> None:
+def test_a_worker_scaled_away_while_it_listens_is_let_be_until_it_can_drain() -> None:
     play = Play(policy()).begin()
     play.ready(1)
     play.feed(ev.WorkerListens(2))
@@ -714,7 +714,7 @@ def test_a_worker_scaled_away_after_it_has_bound_is_let_be_until_it_can_drain() 
     assert ev.Drain(2, 8.0, (0,)) in play.ready(2)
 
 
-def test_a_worker_that_has_bound_at_a_stop_drains_when_it_is_ready() -> None:
+def test_a_worker_that_listens_at_a_stop_drains_when_it_is_ready() -> None:
     play = Play(policy()).begin()
     play.ready(1)
     play.feed(ev.WorkerListens(2))
@@ -722,3 +722,69 @@ def test_a_worker_that_has_bound_at_a_stop_drains_when_it_is_ready() -> None:
     assert drained(actions) == [1]
     assert not any(isinstance(action, ev.Terminate) for action in actions)
     assert drained(play.ready(2)) == [2]
+
+
+# ── clients that wait for a worker that does not turn ─────────────────────────────────────────────────
+
+
+def stuck(slots: set[int], late: set[int], loads: dict[int, int]) -> ev.Stuck:
+    return ev.Stuck(frozenset(slots), frozenset(late), loads)
+
+
+def fosters(actions: list[Action]) -> list[Action]:
+    return [action for action in actions if isinstance(action, ev.Foster | ev.Unfoster)]
+
+
+def test_the_least_busy_that_turns_accepts_for_a_stuck_one() -> None:
+    play = Play(policy(4)).begin().served()
+    actions = play.feed(stuck({0}, {1, 2}, {1: 5, 2: 0, 3: 2, 4: 1}))
+    assert fosters(actions) == [ev.Foster(4, 0)]
+
+
+def test_it_goes_on_until_the_loop_has_turned_for_a_while() -> None:
+    play = Play(policy()).begin().served()
+    play.feed(stuck({0}, {1}, {1: 1, 2: 0}))
+    play.silent.add(1)
+    assert fosters(play.wait(3.0)) == []
+    play.silent.clear()
+    assert fosters(play.wait(0.75)) == []
+    assert fosters(play.wait(0.5)) == [ev.Unfoster(2, 0)]
+
+
+def test_a_foster_that_is_stuck_itself_is_relieved() -> None:
+    play = Play(policy(3)).begin().served()
+    play.feed(stuck({0}, {1}, {1: 1, 2: 0, 3: 0}))
+    actions = play.feed(stuck({0, 1}, {1, 2}, {1: 1, 2: 1, 3: 0}))
+    assert fosters(actions) == [ev.Unfoster(2, 0), ev.Foster(3, 0), ev.Foster(3, 1)]
+
+
+def test_where_all_are_stuck_nobody_changes_places() -> None:
+    play = Play(policy()).begin().served()
+    assert fosters(play.feed(stuck({0, 1}, {1, 2}, {1: 1, 2: 1}))) == []
+
+
+# ── whom the kernel is to choose ──────────────────────────────────────────────────────────────────────
+
+
+def steers(actions: list[Action]) -> list[Action]:
+    return [action for action in actions if isinstance(action, ev.Steer)]
+
+
+def test_a_slot_is_steered_to_from_its_readiness_to_its_death() -> None:
+    play = Play(policy()).begin()
+    assert steers(play.feed(ev.WorkerListens(1))) == []
+    assert steers(play.ready(1)) == [ev.Steer(0, 0)]
+    assert steers(play.exits(1)) == [ev.Steer(0, None)]
+    assert steers(play.ready(3)) == [ev.Steer(0, 0)]
+
+
+def test_a_successor_is_steered_to_at_its_own_desk_without_a_fence_in_between() -> None:
+    play = Play(policy(1)).begin().served()
+    play.feed(ev.ReloadRequested())
+    assert steers(play.ready(2)) == [ev.Steer(0, 1)]
+
+
+def test_who_is_scaled_away_is_fenced_and_a_stop_leaves_it_as_it_is() -> None:
+    play = Play(policy()).begin().served()
+    assert steers(play.feed(ev.ScaleRequested(-1))) == [ev.Steer(1, None)]
+    assert steers(play.feed(ev.StopRequested())) == []

@@ -65,6 +65,7 @@ class World(RuleBasedStateMachine):
         self.silent: set[int] = set()
         self.fostering: set[tuple[int, int]] = set()
         self.escrow: set[int] = set()
+        self.steered: dict[int, int | None] = {}
         self.pulse = 0
         self.stop_asked = False
         self.ever_ready = False
@@ -111,6 +112,10 @@ class World(RuleBasedStateMachine):
             case ev.Unfoster(worker, slot):
                 assert (worker, slot) in self.fostering
                 self.fostering.remove((worker, slot))
+            case ev.Steer(slot, desk):
+                assert slot in self.escrow, "only a listener can be steered to"
+                assert self.steered.get(slot) != desk
+                self.steered[slot] = desk
             case ev.Exit(code):
                 assert not self.alive, "no orphans"
                 assert self.exit_code is None, "exits once"
@@ -184,6 +189,15 @@ class World(RuleBasedStateMachine):
     def falls_silent_or_turns(self, data: st.DataObject) -> None:
         self.silent ^= {data.draw(st.sampled_from(self.numbers()))}
 
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data())
+    def clients_wait_in_vain(self, data: st.DataObject) -> None:
+        slots = sorted({spawn.slot for spawn in self.alive.values()})
+        stuck = data.draw(st.sets(st.sampled_from(slots), min_size=1))
+        late = data.draw(st.sets(st.sampled_from(self.numbers())))
+        late |= {number for number, spawn in self.alive.items() if spawn.slot in stuck}
+        self.feed(ev.Stuck(frozenset(stuck), frozenset(late), dict.fromkeys(self.alive, 1)))
+
     # Short steps: long ones hide what two quick requests do to one slot.
     @rule(step=st.sampled_from([0.0, 0.1, 0.1, 0.5, 0.5, 2.0]), late=st.sampled_from([0.0, 0.0, 0.0, 20.0]))
     def time_goes_on(self, step: float, late: float) -> None:
@@ -241,7 +255,8 @@ class World(RuleBasedStateMachine):
             for worker in self.supervisor.workers.values()
             if worker.phase is Phase.STARTING
             and worker.reason in planned
-            # Scaled away with its listeners bound, it is let be until it can drain.
+            # With nobody to replace it is a start like any other: its slot was scaled away, and is back.
+            and self.supervisor.slots[worker.slot].serving() is not None
             and worker.slot < self.supervisor.target
         ]
         assert len(overlaps) <= 1
@@ -273,7 +288,7 @@ class World(RuleBasedStateMachine):
         if supervisor._stopping is not None:
             return
         workers = supervisor.workers.values()
-        ready = {worker.slot for worker in workers if worker.phase is Phase.READY}
+        able = {worker.slot for worker in workers if worker.phase is Phase.READY and not worker.late}
         attended = {worker.slot for worker in workers if worker.attends()}
         assert {slot.number for slot in supervisor.slots.values() if slot.opened} == self.escrow
         for slot in supervisor.slots.values():
@@ -281,9 +296,18 @@ class World(RuleBasedStateMachine):
             assert len(carers) <= 1
             if slot.number in attended or not slot.opened:
                 assert not carers, "who is served is not fostered"
-            elif ready:
+            elif able - {slot.number}:
                 assert carers
                 assert supervisor.workers[carers[0]].phase is Phase.READY
+                assert not supervisor.workers[carers[0]].late
+
+    @invariant()
+    def the_kernel_knows_whom_a_slot_is_for(self) -> None:
+        supervisor = self.supervisor
+        if supervisor._stopping is None:
+            for slot in supervisor.slots.values():
+                serving = slot.serving()
+                assert self.steered.get(slot.number) == (None if serving is None else serving.desk)
 
     @invariant()
     def a_plan_waits_for_the_living(self) -> None:
@@ -327,6 +351,11 @@ class World(RuleBasedStateMachine):
         assert served == list(range(self.supervisor.target))
         assert not self.supervisor._rollout.swaps
         assert self.supervisor._rollout.generation is None
+        for _ in range(4):
+            self.now += 0.5
+            self.tick()
+        fostered = {slot for _, slot in self.fostering}
+        assert fostered.isdisjoint(served), "who turns again needs no foster for long"
 
     def stops(self) -> None:
         """From any state, a stop and the deadlines reach the exit, though nobody listens."""
@@ -447,7 +476,26 @@ class FostersOnlyOnce(Supervisor):
         self._actions = [a for a in self._actions if not (isinstance(a, ev.Foster) and a.slot in orphaned)]
 
 
+class NeverFences(Supervisor):
+    """The kernel goes on choosing a slot whose worker is dead."""
+
+    def _steer(self) -> None:
+        super()._steer()
+        self._actions = [a for a in self._actions if not (isinstance(a, ev.Steer) and a.desk is None)]
+
+
+class NeverForgives(Supervisor):
+    """Who was stuck once is fostered for ever."""
+
+    def _on_pulse(self, worker: Worker, pulse: int, late: float, now: float) -> None:
+        stuck_at = worker.stuck_at
+        super()._on_pulse(worker, pulse, late, now)
+        worker.stuck_at = stuck_at
+
+
 BUGS = [
+    NeverFences,
+    NeverForgives,
     DrainsBeforeReady,
     ForgetsTheDesk,
     Crowds,

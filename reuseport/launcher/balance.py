@@ -1,0 +1,164 @@
+"""`--balance`: how connections find a worker. The rung of the ladder is chosen here, once, and logged once.
+
+Where the kernel steers, the launcher does it all on its duplicates of the listeners, which are the workers'
+very sockets: it attaches the program, and says whom a slot is for. The scoreboard is then the array that the
+program reads. Everywhere else nothing is attached, and the scoreboard is plain shared memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reuseport.errors import ConfigurationError, HostError, ReuseportError
+from reuseport.kernel import probe
+from reuseport.kernel.plan import Policy, Words
+from reuseport.kernel.probe import Answer, Ladder, Level, Verdict
+from reuseport.kernel.steering import Steering
+from reuseport.scoreboard import ROW_WORDS, Desk, Scoreboard, SlotWord
+from reuseport.settings import Settings
+
+LATE_NS = 25_000_000
+"""A worker with work beats every 10 ms: silent for so long, it is passed over."""
+STALE_NS = 1_000_000_000
+"""The same for a worker without work, which beats every 100 ms."""
+
+WORDS = Words(
+    row=ROW_WORDS,
+    fence=SlotWord.FENCE,
+    serving_desk=SlotWord.SERVING_DESK,
+    assigned=SlotWord.ASSIGNED,
+    heartbeat=Desk.HEARTBEAT,
+    load=Desk.LOAD,
+    accepted=Desk.SETTLED,
+)
+
+Rule = Literal["least-loaded", "round-robin", "cpu", "hash"]
+
+log = logging.getLogger("reuseport")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The rule in force, and why: one line for the log."""
+
+    rule: Rule
+    reason: str
+
+    @property
+    def steered(self) -> bool:
+        """The kernel needs a program for it."""
+        return self.rule in ("least-loaded", "round-robin")
+
+
+def choose(asked: str, ladder: Ladder, by_cpu: Answer) -> Choice:
+    """What `--balance` comes to on this rung; `by_cpu`: whether the kernel heeds SO_INCOMING_CPU.
+
+    Raises HostError for what was asked for by name and cannot be had.
+    """
+    match asked:
+        case "least-loaded" | "round-robin":
+            if ladder.steers.verdict is not Verdict.YES:
+                raise HostError(f"--balance {asked} cannot be had: {ladder.steers.reason}")
+            return Choice(asked, f"level {ladder.level}, {ladder.reason}")
+        case "auto" if ladder.level is Level.STEERED:
+            return Choice("least-loaded", f"level {ladder.level}, {ladder.reason}")
+        case "cpu":
+            if by_cpu.verdict is Verdict.NO:
+                raise HostError(f"--balance cpu cannot be had: {by_cpu.reason}")
+            return Choice("cpu", by_cpu.reason)
+        case _:
+            return Choice("hash", f"level {ladder.level}, {ladder.reason}")
+
+
+class Balance:
+    """What the launcher tells the kernel about slots. Borrows scoreboard and steering."""
+
+    def __init__(
+        self,
+        choice: Choice,
+        scoreboard: Scoreboard,
+        steering: Steering | None,
+        slots: int,
+        cpus: Sequence[int] = (),
+    ) -> None:
+        self.choice = choice
+        self.scoreboard = scoreboard
+        self._steering = steering
+        self._slots = slots
+        self._cpus = cpus
+
+    def cpu(self, slot: int) -> int | None:
+        """Where the slot's workers are to run; None: where the scheduler likes."""
+        return self._cpus[slot % len(self._cpus)] if self._cpus else None
+
+    def steer(self, slot: int, desk: int | None, listeners: Sequence[socket.socket]) -> None:
+        """New connections to the slot are for the worker at this desk; None: for nobody. Raises OSError.
+
+        `listeners` are the slot's, one for each endpoint, and listen.
+        """
+        words = self.scoreboard.slot(slot)
+        if desk is None:
+            words[SlotWord.FENCE] = 1
+            return
+        words[SlotWord.SERVING_DESK] = desk
+        words[SlotWord.FENCE] = 0
+        if self._steering is not None:
+            for group, listener in enumerate(listeners):
+                self._steering.attach(listener, group, slot)
+
+    def resize(self, slots: int, listeners: Sequence[socket.socket]) -> None:
+        """Choose among so many slots from now on; `listeners` are those of a slot that listens."""
+        if self._steering is None or slots == self._slots:
+            return
+        try:
+            self._steering.resize(slots, listeners)
+        except (OSError, ReuseportError) as error:
+            # The next scaling tries again. Until then those beyond are reached by fosters and handoffs only.
+            log.error("steering goes on with %d slots instead of %d: %s", self._slots, slots, error)  # noqa: TRY400
+            return
+        self._slots = slots
+
+
+@contextlib.contextmanager
+def chosen(settings: Settings, slots: int, capacity: int, endpoints: int) -> Iterator[Balance]:
+    """Probe, choose, log, and make the scoreboard: room for `capacity` slots, of which `slots` are served.
+
+    `endpoints` is how many listeners each slot has. Raises ConfigurationError and HostError for what cannot
+    be had, OSError at a limit.
+    """
+    choice, level = _decide(settings.balance, endpoints)
+    with contextlib.ExitStack() as undo:
+        if choice.steered:
+            rule: Policy = "round-robin" if choice.rule == "round-robin" else "least-loaded"
+            steering = Steering.create(capacity, slots, rule, LATE_NS, STALE_NS, WORDS, endpoints)
+            undo.callback(steering.close)
+            scoreboard = Scoreboard(os.dup(steering.state_fd), capacity)
+        else:
+            steering = None
+            scoreboard = Scoreboard.create(capacity)
+        undo.callback(scoreboard.close)
+        for slot in range(capacity):
+            scoreboard.slot(slot)[SlotWord.LEVEL] = level
+            scoreboard.slot(slot)[SlotWord.FENCE] = 1
+        log.info("balance: %s (%s)", choice.rule, choice.reason)
+        pinned = settings.pin_cpus or choice.rule == "cpu"
+        cpus = sorted(os.sched_getaffinity(0)) if pinned else ()
+        yield Balance(choice, scoreboard, steering, slots, cpus)
+
+
+def _decide(asked: str, endpoints: int) -> tuple[Choice, Level]:
+    if not endpoints:
+        if asked in ("auto", "hash"):
+            return Choice("hash", "nothing to choose: all workers accept from one listener"), Level.HASHED
+        raise ConfigurationError(
+            f"--balance {asked} needs a TCP address: a unix socket or fd:// is one listener for all workers"
+        )
+    ladder = probe.climb()
+    by_cpu = probe.prefers_cpu() if asked == "cpu" else Answer(Verdict.UNKNOWN, "not asked")
+    return choose(asked, ladder, by_cpu), ladder.level
