@@ -38,8 +38,6 @@ PORT_ATTEMPTS = 16
 # SO_REUSEPORT while binding: beside others of our user that have it, or only where nobody is.
 _SHARED, _ALONE = 1, 0
 
-# asm-generic/socket.h: the one of every machine Linux runs Python on, but parisc, sparc and alpha.
-SO_INCOMING_CPU = 49
 
 # struct tcp_info (include/uapi/linux/tcp.h): tcpi_unacked and tcpi_sacked at 24. For a listener
 # tcp_get_info() puts sk_ack_backlog and sk_max_ack_backlog there.
@@ -120,7 +118,7 @@ def bind_listener(endpoint: Endpoint, cpu: int | None = None) -> socket.socket:
     listener = reserve(endpoint)
     listener.setblocking(False)
     if cpu is not None:
-        listener.setsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU, cpu)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, cpu)
     return listener
 
 

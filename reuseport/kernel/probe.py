@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reuseport.errors import HostError
-from reuseport.kernel.listener import SO_INCOMING_CPU
 from reuseport.kernel.plan import Words
 from reuseport.kernel.steering import Steering
 
@@ -139,7 +138,7 @@ def _prefers(cpus: Sequence[int]) -> Answer:
         for cpu in cpus:
             port = listeners[0].getsockname()[1] if listeners else 0
             listener = cleanup.enter_context(_listener(port))
-            listener.setsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU, cpu)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, cpu)
             listeners.append(listener)
         for cpu, listener in zip(cpus, listeners, strict=True):
             os.sched_setaffinity(0, {cpu})

@@ -132,7 +132,7 @@ def chosen(settings: Settings, slots: int, capacity: int, endpoints: int) -> Ite
     `endpoints` is how many listeners each slot has. Raises ConfigurationError and HostError for what cannot
     be had, OSError at a limit.
     """
-    choice, level = _decide(settings.balance, endpoints)
+    choice, level = _decide(settings, endpoints)
     with contextlib.ExitStack() as undo:
         if choice.steered:
             rule: Policy = "round-robin" if choice.rule == "round-robin" else "least-loaded"
@@ -152,13 +152,21 @@ def chosen(settings: Settings, slots: int, capacity: int, endpoints: int) -> Ite
         yield Balance(choice, scoreboard, steering, slots, cpus)
 
 
-def _decide(asked: str, endpoints: int) -> tuple[Choice, Level]:
+def _decide(settings: Settings, endpoints: int) -> tuple[Choice, Level]:
+    asked = settings.balance
     if not endpoints:
         if asked in ("auto", "hash"):
             return Choice("hash", "nothing to choose: all workers accept from one listener"), Level.HASHED
         raise ConfigurationError(
             f"--balance {asked} needs a TCP address: a unix socket or fd:// is one listener for all workers"
         )
+    if settings.join:
+        # One program chooses for the whole group: ours would leave nothing to who was there before.
+        if asked in ("least-loaded", "round-robin"):
+            raise ConfigurationError(
+                f"--balance {asked} would starve whom --join shares the port with: hash it"
+            )
+        asked = "hash" if asked == "auto" else asked
     ladder = probe.climb()
     by_cpu = probe.prefers_cpu() if asked == "cpu" else Answer(Verdict.UNKNOWN, "not asked")
     return choose(asked, ladder, by_cpu), ladder.level

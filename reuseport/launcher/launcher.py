@@ -165,7 +165,7 @@ class Launcher:
     def _look(self) -> None:
         if self.exit_code is not None:
             return
-        stuck = self.queues.look(self._serving_pulses())
+        stuck = self.queues.look(self._serving_pulses(), self._loop.time())
         if stuck is None:
             self._loop.add_reader(self.queues.fileno(), self._on_waiting)
             return

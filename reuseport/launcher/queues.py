@@ -5,8 +5,9 @@ never accepts. Asked once for the first client that comes, then every LOOK secon
 waits somewhere: an idle server costs nothing, a busy one no more than a look each LOOK seconds, however many
 clients come.
 
-A queue that is never empty says nothing: a busy worker's is like that. A worker is **stuck** if somebody was
-in its queue at two looks and its heartbeat is the same: it has accepted nobody, for it beats with each.
+A queue that is never empty says nothing: a busy worker's is like that. A worker is **stuck** if somebody has
+been in its queue for PATIENCE seconds and its heartbeat is still the same: it has accepted nobody, or it
+would have beaten.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import select
 import socket
 from collections.abc import Iterable, Mapping
 
-LOOK = 0.015
-"""Seconds between two looks. A client waits for two at most, and what follows takes a few milliseconds."""
+LOOK = 0.01
+"""Seconds between two looks."""
+PATIENCE = 0.03
+"""Seconds. A worker that is merely not scheduled, on a host with more to do than CPUs, is back by then."""
 
 
 class Queues:
@@ -25,8 +28,8 @@ class Queues:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._slots: dict[int, int] = {}
-        self._pulses: dict[int, int] = {}
-        """Of those that had somebody waiting at the last look, their worker's heartbeat then."""
+        self._waiting: dict[int, tuple[int, float]] = {}
+        """Of each slot that had somebody waiting at the last look: the heartbeat, and since when the same."""
 
     def fileno(self) -> int:
         """For the event loop: readable while somebody waits anywhere."""
@@ -44,15 +47,23 @@ class Queues:
         for fd in self._slots:
             self._epoll.unregister(fd)
         self._slots.clear()
-        self._pulses.clear()
+        self._waiting.clear()
 
-    def look(self, pulses: Mapping[int, int]) -> frozenset[int] | None:
-        """The slots whose worker is stuck, given the heartbeat of each slot's worker; None: nobody waits."""
+    def look(self, pulses: Mapping[int, int], now: float) -> frozenset[int] | None:
+        """The slots whose worker is stuck at `now`, given the heartbeat of each slot's worker.
+
+        None: nobody waits anywhere.
+        """
         found = self._epoll.poll(0, max(1, len(self._slots)))
-        waiting = {slot: pulses[slot] for fd, _ in found if (slot := self._slots[fd]) in pulses}
-        stuck = frozenset(slot for slot, pulse in waiting.items() if self._pulses.get(slot) == pulse)
-        self._pulses = waiting
-        return stuck if found else None
+        if not found:
+            self._waiting.clear()
+            return None
+        waiting = {}
+        for slot in {self._slots[fd] for fd, _ in found} & pulses.keys():
+            pulse, since = self._waiting.get(slot, (None, now))
+            waiting[slot] = (pulses[slot], since if pulse == pulses[slot] else now)
+        self._waiting = waiting
+        return frozenset(slot for slot, (_, since) in waiting.items() if now - since >= PATIENCE)
 
     def close(self) -> None:
         """Let go of the epoll descriptor."""

@@ -28,7 +28,7 @@ class Policy:
     # From here on nobody has needed a flag yet.
     kill_grace: float = 5.0  # after a drain or an abort: time to run lifespan shutdown or to dump stacks
     stall_after: float = 1.0  # ten missed heartbeats
-    stuck_for: float = 1.0  # a foster stays for so long after its help was needed: who blocked blocks again
+    stuck_for: float = 0.5  # a foster stays for so long after its help was needed: who blocked blocks again
     backoff_first: float = 0.5  # before the second restart in a row; the first one is immediate
     backoff_most: float = 30.0
     stable_after: float = 10.0  # a worker that was ready this long did not crash "again"

@@ -123,3 +123,21 @@ for policy in ("least-loaded", "round-robin"):
         Steering.create(slots, slots, policy, 10**7, 10**9, words).close()
 print("loaded")
 """
+
+
+def test_a_group_prefers_the_listener_of_the_cpu_and_the_affinity_is_given_back() -> None:
+    allowed = os.sched_getaffinity(0)
+    answer = probe.prefers_cpu()
+    assert os.sched_getaffinity(0) == allowed
+    if answer.verdict is Verdict.NO:
+        pytest.skip(f"not supported: {answer.reason}")
+    assert answer.verdict is (Verdict.YES if len(allowed) > 1 else Verdict.UNKNOWN)
+
+
+def test_one_cpu_has_nothing_to_prefer() -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert probe.prefers_cpu().verdict is Verdict.UNKNOWN
+    finally:
+        os.sched_setaffinity(0, allowed)

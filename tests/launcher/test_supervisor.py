@@ -747,7 +747,7 @@ def test_it_goes_on_until_the_loop_has_turned_for_a_while() -> None:
     play.silent.add(1)
     assert fosters(play.wait(3.0)) == []
     play.silent.clear()
-    assert fosters(play.wait(0.75)) == []
+    assert fosters(play.wait(0.25)) == []
     assert fosters(play.wait(0.5)) == [ev.Unfoster(2, 0)]
 
 

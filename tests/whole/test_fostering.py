@@ -108,11 +108,12 @@ def test_a_foster_that_is_replaced_hands_the_slot_on(launch: Launch, tmp_path: P
 
 
 def test_the_queue_of_a_stopped_worker_is_answered_meanwhile(launch: Launch) -> None:
-    server = launch("plain:app", "--workers", "2", "--no-access-log").ready(2)
+    server = launch("plain:app", "--workers", "2", "--no-access-log", "--balance", "hash").ready(2)
     stopped, sibling = server.workers()[1], server.workers()[0]
     stop_process(stopped)
     lines = [Line(server.port) for _ in range(ENOUGH)]
     assert {line.ask().who["pid"] for line in lines} == {sibling}
+    server.wait_for("event loop in slot 1 has been silent")
     os.kill(stopped, signal.SIGCONT)
     server.wait_for("event loop in slot 1 turns again")
     assert server.workers()[1] == stopped

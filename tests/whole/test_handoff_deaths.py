@@ -14,6 +14,10 @@ from tests.whole.lines import GET, Line, Lines, stop_process, wait_until
 HUP = signal.SIGHUP
 
 
+HASH = ("--balance", "hash")
+"""Steering would give a worker that has something to do nothing more."""
+
+
 def begin_drain(server: Launched) -> None:
     """Reload; return once the predecessor in slot 0 drains."""
     server.signal(HUP)
@@ -22,7 +26,7 @@ def begin_drain(server: Launched) -> None:
 
 
 def test_a_predecessor_killed_while_it_drains_takes_only_what_it_held(launch: Launch, tmp_path: Path) -> None:
-    server = launch("diary:app", "--workers", "1").ready(1)
+    server = launch("diary:app", *HASH, "--workers", "1").ready(1)
     old = server.workers()[0]
     with Lines() as lines:
         held, *idle = lines.open(server.port, 6)
@@ -67,7 +71,7 @@ def leave_connections_in_the_inbox(
 def test_what_waits_in_the_inbox_of_a_killed_successor_is_taken_up_by_the_next(
     launch: Launch, workers: int, tmp_path: Path
 ) -> None:
-    server = launch("diary:app", "--workers", str(workers)).ready(workers)
+    server = launch("diary:app", *HASH, "--workers", str(workers)).ready(workers)
     with Lines() as lines:
         waiting, successor = leave_connections_in_the_inbox(server, lines, tmp_path / "release")
         os.kill(successor, signal.SIGKILL)
@@ -79,7 +83,7 @@ def test_what_waits_in_the_inbox_of_a_killed_successor_is_taken_up_by_the_next(
 
 
 def test_what_waits_in_an_inbox_at_a_stop_is_answered(launch: Launch, tmp_path: Path) -> None:
-    server = launch("diary:app", "--workers", "1").ready(1)
+    server = launch("diary:app", *HASH, "--workers", "1").ready(1)
     with Lines() as lines:
         # More than are taken up before the event loop turns, and with it comes the order to drain.
         waiting, successor = leave_connections_in_the_inbox(server, lines, tmp_path / "release", 100)
@@ -93,7 +97,7 @@ def test_what_waits_in_an_inbox_at_a_stop_is_answered(launch: Launch, tmp_path: 
 
 
 def test_a_launcher_killed_during_a_drain_costs_no_request(launch: Launch, tmp_path: Path) -> None:
-    server = launch("diary:app", "--workers", "1").ready(1)
+    server = launch("diary:app", *HASH, "--workers", "1").ready(1)
     release = tmp_path / "release"
     with Lines() as lines:
         line, idle = lines.open(server.port, 2)

@@ -14,10 +14,19 @@ from tests.whole.traffic import listeners, wait_for_lines
 HUP, UP, DOWN = signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_reloads_under_load(launch: Launch, workers: int, loop: str) -> None:
-    server = launch("plain:app", "--workers", str(workers), "--loop", loop, "--no-access-log").ready(workers)
+@pytest.mark.parametrize(
+    ("workers", "loop", "balance"),
+    [
+        (1, "asyncio", "hash"),
+        (1, "uvloop", "auto"),
+        (2, "uvloop", "hash"),
+        (2, "uvloop", "auto"),
+        (2, "asyncio", "auto"),
+    ],
+)
+def test_reloads_under_load(launch: Launch, workers: int, loop: str, balance: str) -> None:
+    flags = ("--workers", str(workers), "--loop", loop, "--balance", balance, "--no-access-log")
+    server = launch("plain:app", *flags).ready(workers)
     with Load(server.port) as load:
         load.wait_for_more()
         for generation in (2, 3):
@@ -30,8 +39,9 @@ def test_reloads_under_load(launch: Launch, workers: int, loop: str) -> None:
     assert "Traceback" not in server.output
 
 
-def test_recycles_under_load(launch: Launch) -> None:
-    limit = ["--limit-max-requests", "300"]
+@pytest.mark.parametrize("balance", ["auto", "hash"])
+def test_recycles_under_load(launch: Launch, balance: str) -> None:
+    limit = ["--limit-max-requests", "300", "--balance", balance]
     server = launch("plain:app", "--workers", "2", "--no-access-log", *limit).ready(2)
     with Load(server.port) as load:
         for slot in (0, 1):
@@ -41,8 +51,9 @@ def test_recycles_under_load(launch: Launch) -> None:
     assert server.stop() == 0
 
 
-def test_scale_up_and_down_under_load(launch: Launch) -> None:
-    server = launch("plain:app", "--workers", "1", "--no-access-log").ready(1)
+@pytest.mark.parametrize("balance", ["auto", "hash"])
+def test_scale_up_and_down_under_load(launch: Launch, balance: str) -> None:
+    server = launch("plain:app", "--workers", "1", "--no-access-log", "--balance", balance).ready(1)
     with Load(server.port) as load:
         for slot in (1, 2, 3):
             server.signal(UP)
@@ -76,9 +87,9 @@ def fill_queues(server: Launched, lines: Lines, number: int) -> None:
 
 def test_the_queue_of_a_killed_worker_is_answered_by_its_sibling(launch: Launch) -> None:
     slow = {"TEST_STARTUP_SECONDS": "3"}
-    server = launch("plain:app", "--workers", "2", "--no-access-log", env=slow).ready(2)
+    server = launch("plain:app", "--workers", "2", "--no-access-log", "--balance", "hash", env=slow).ready(2)
     stopped, sibling = server.workers()[1], server.workers()[0]
-    # The launcher, too: after a second it would count the worker as stalled, and let the sibling begin.
+    # The launcher, too: it would see at once that somebody waits in vain, and let the sibling begin.
     stop_process(server.pid)
     stop_process(stopped)
     with Lines() as lines:
@@ -95,7 +106,7 @@ def test_the_queue_of_a_killed_worker_is_answered_by_its_sibling(launch: Launch)
 
 
 def test_queued_connections_are_answered_before_the_stop_closes_the_listeners(launch: Launch) -> None:
-    server = launch("plain:app", "--workers", "2").ready(2)
+    server = launch("plain:app", "--workers", "2", "--balance", "hash").ready(2)
     server.signal(DOWN)
     server.wait_for(r"worker in slot 1 \(pid \d+\) exited cleanly")
     # Its own listener, and the one it fosters.

@@ -179,7 +179,7 @@ def test_a_port_that_another_user_shares(join: list[str], tmp_path: Path) -> Non
 
 
 def test_a_second_start_on_the_same_port_needs_join(launch: Launch, tmp_path: Path) -> None:
-    first = launch("plain:app").ready(1)
+    first = launch("plain:app", "--balance", "hash").ready(1)
     message = refused("--port", str(first.port), cwd=tmp_path)
     assert f"port {first.port} is already served by pid {first.pid} (" in message
     assert "--join" in message
