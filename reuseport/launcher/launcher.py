@@ -39,6 +39,7 @@ from reuseport.launcher import exits, strays
 from reuseport.launcher.balance import LATE_NS, Balance
 from reuseport.launcher.events import Action, Blame, Event, Reason
 from reuseport.launcher.memory import MemoryWatch
+from reuseport.launcher.neighbours import Neighbours
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.queues import LOOK, Queues
@@ -68,6 +69,7 @@ class Launcher:
         self.scoreboard = balance.scoreboard
         self.queues = Queues()
         self.memory = MemoryWatch(settings.worker_max_rss)
+        self.neighbours = Neighbours(ports, steered=balance.choice.steered)
         self.supervisor = Supervisor(policy, random.Random())
         self.processes: dict[int, Process] = {}
         self.exit_code: int | None = None
@@ -142,6 +144,8 @@ class Launcher:
         self._timer = self._loop.call_at(self._wake_at, self._on_timer)
 
     def _on_timer(self) -> None:
+        for sentence in self.neighbours.look(self._loop.time()):
+            log.warning(sentence)
         for number, detail in self.memory.look(self.processes.values(), self._loop.time()):
             self.feed(ev.LimitReached(number, Reason.MAX_RSS, detail))
         late = self._loop.time() - self._wake_at

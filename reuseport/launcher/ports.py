@@ -6,6 +6,7 @@ The launcher owns every descriptor in here, and never accepts from one.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ class Ports:
                 ]
                 undo.pop_all()
         return self._escrow[slot]
+
+    def listening(self) -> Iterator[socket.socket]:
+        """The listeners of all slots, also those that do not listen yet."""
+        return itertools.chain.from_iterable(self._escrow.values())
 
     def listeners(self, slot: int) -> list[int]:
         """The descriptors of `escrow`."""

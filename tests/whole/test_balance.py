@@ -251,6 +251,15 @@ def test_who_joins_does_not_take_the_whole_port(launch: Launch) -> None:
     assert second.stop() == 0
 
 
+@pytest.mark.parametrize("rule", ["auto", "hash"])
+def test_who_comes_to_listen_beside_us_is_reported(launch: Launch, rule: str) -> None:
+    server = launch("plain:app", "--balance", rule).ready(1)
+    with socket.create_server(("127.0.0.1", server.port), reuse_port=True):
+        server.wait_for(rf"WARNING .* pid {os.getpid()} .* listens on 127.0.0.1:{server.port}, too")
+    server.wait_for(f"the other listener on 127.0.0.1:{server.port} is gone")
+    assert server.stop() == 0
+
+
 # ── CPUs ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
