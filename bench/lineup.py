@@ -1,0 +1,150 @@
+"""Who is compared in the rows about balance, how each is started, and how a round of all of them goes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from bench.contest import UNPRIVILEGED, Running
+from bench.measure import free_port, interleaved, served
+from bench.peers import OURS, PEERS, Contestant, Setup
+from bench.rows import Size
+
+APP = "bench.labour:app"
+GIVES_UP = (OSError, RuntimeError, LookupError, ValueError)
+"""What a contestant that does not start, answer or stay alive makes of a measurement (TimeoutError is an
+OSError)."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A contestant and the command that its own is wrapped in: the privileges it runs with."""
+
+    contestant: Contestant
+    wrapper: tuple[str, ...] = UNPRIVILEGED
+
+    @property
+    def name(self) -> str:
+        return self.contestant.name
+
+
+def _as(contestant: Contestant, name: str, *flags: str) -> Contestant:
+    """The same server under another name, with our application and more flags."""
+
+    def arguments(setup: Setup) -> list[str]:
+        _, *rest = contestant.arguments(setup)
+        return [APP, *rest, *flags]
+
+    return replace(contestant, name=name, arguments=arguments)
+
+
+def _mode(name: str) -> Contestant:
+    def arguments(setup: Setup) -> list[str]:
+        return [APP, "--workers", str(setup.workers), "--port", str(setup.port)]
+
+    return Contestant(name, f"bench.modes.{name}", ("uvicorn",), arguments, r"all \d+ workers accept")
+
+
+STAY = "--no-rebalance"
+_STEERED, _TURNS, _HASHED = (("--balance", way) for way in ("least-loaded", "round-robin", "hash"))
+
+LEVEL_2 = Entry(_as(OURS, "level 2", *_STEERED), wrapper=())
+ROUND_ROBIN = Entry(_as(OURS, "round robin", *_TURNS), wrapper=())
+LEVEL_0 = Entry(_as(OURS, "level 0", *_HASHED))
+LEVEL_2_STAY = Entry(_as(OURS, f"level 2 {STAY}", *_STEERED, STAY), wrapper=())
+LEVEL_0_STAY = Entry(_as(OURS, f"level 0 {STAY}", *_HASHED, STAY))
+UNFLAGGED = Entry(_as(OURS, "unflagged"))
+"""reuseport without a word about balance and without a capability: compared only when asked for."""
+PLAIN = Entry(_mode("plain"))
+MASTER = Entry(_mode("master"))
+SHARED = Entry(_as(next(peer for peer in PEERS if peer.module == "uvicorn"), "uvicorn --workers"))
+
+RIVALS = (PLAIN, MASTER, SHARED)
+
+
+@contextmanager
+def started(entry: Entry, workers: int) -> Iterator[Running]:
+    """An entry with all its workers up."""
+    setup = Setup(free_port(), workers)
+    with tempfile.TemporaryDirectory() as directory:
+        variables = {"BENCH_LEDGER": directory, "HOME": directory}
+        command = [*entry.wrapper, "env", *(f"{name}={value}" for name, value in variables.items())]
+        command += entry.contestant.command(setup)
+        with served(command, setup.port, entry.contestant.ready) as server:
+            one = Running(entry.contestant, setup, server, Path(directory))
+            one.wait_for(workers)
+            yield one
+
+
+# ── what comes out ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was seen of whom. `met` is None where nothing was promised: printed beside what was."""
+
+    name: str
+    text: str
+    short: str
+    met: bool | None = None
+
+    def __str__(self) -> str:
+        verdict = {True: "met", False: "MISSED", None: "beside"}[self.met]
+        return f"{self.name}: {verdict}: {self.short}\n    {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trials(Generic[T]):
+    """By name, what each round yielded, in order of the rounds; and why others gave up."""
+
+    results: dict[str, list[T]] = field(default_factory=dict)
+    gave_up: dict[str, str] = field(default_factory=dict)
+
+    def failures(self) -> Iterator[Finding]:
+        """Nobody is left out of the report."""
+        for name, reason in self.gave_up.items():
+            yield Finding(name, reason, "gave up", met=False)
+
+
+def tried(
+    entries: Sequence[Entry], rounds: int, workers: int, measure: Callable[[Running, int], T]
+) -> Trials[T]:
+    """Interleaved rounds, each with a fresh server; `measure` gets it and the number of the round.
+
+    An entry that fails once is out, with all it did before: its rounds could not be paired any more.
+    """
+    trials: Trials[T] = Trials()
+    for number, entry in interleaved(entries, rounds):
+        if entry.name in trials.gave_up:
+            continue
+        try:
+            with started(entry, workers) as one:
+                result = measure(one, number)
+        except GIVES_UP as error:
+            trials.results.pop(entry.name, None)
+            trials.gave_up[entry.name] = f"round {number + 1}: {type(error).__name__}: {str(error)[-600:]}"
+        else:
+            trials.results.setdefault(entry.name, []).append(result)
+    return trials
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Within each round. Raises ValueError when the rounds are not the same."""
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One promise about balance: `entries` are compared always, others when asked for."""
+
+    name: str
+    about: str
+    goal: str
+    scenario: Callable[[Sequence[Entry], Size], Iterator[Finding]]
+    entries: tuple[Entry, ...]

@@ -1,0 +1,164 @@
+"""The modes that the steering is compared with: they are what they claim to be, or the comparison is none."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+
+import psutil
+import pytest
+
+from bench.asking import Answer, Clients, Connection, at_once, closed_loop, on_schedule
+from bench.contest import Running, until
+from bench.lineup import MASTER, PLAIN, Entry, started
+from bench.measure import HOST
+from bench.pooled import badly
+from bench.spread import half_open, half_opened
+
+FEW = 16
+BLOCK = "/work/2000"
+"""Long enough to ask the others and be answered on a loaded machine."""
+
+
+def met(one: Running) -> set[int]:
+    """Workers that answer; missing one of two by the hash is 1 in 10⁹."""
+    with Clients(one.port) as clients:
+        pids = {answer.pid for _ in range(4) for _, answer in at_once(clients, "/", FEW // 2)}
+        assert not clients.failures
+    return pids
+
+
+def while_blocked(one: Running, count: int) -> tuple[int, float, list[Answer]]:
+    """Block a worker, ask at once on so many connections: its pid, when it was free again, their answers."""
+    with Clients(one.port) as clients:
+        clients.connect(BLOCK, time.monotonic())
+        until(lambda: any(one.executing(pid) for pid in one.workers()), "a blocked worker")
+        answers = [answer for _, answer in at_once(clients, "/", count)]
+        assert not clients.failures
+    [block] = (answer for answer in answers if answer.path == BLOCK)
+    answers.remove(block)
+    assert len(answers) == count
+    return block.pid, block.at, answers
+
+
+@pytest.mark.parametrize("entry", [PLAIN, MASTER], ids=lambda entry: entry.name)
+def test_every_worker_answers(entry: Entry) -> None:
+    with started(entry, 2) as one:
+        assert met(one) == set(one.workers())
+
+
+def test_master_hands_over_in_turn() -> None:
+    with started(MASTER, 2) as one, Clients(one.port) as clients:
+        pids = [answer.pid for _ in range(6) for _, answer in at_once(clients, "/", 1)]
+    assert set(pids[::2]) != set(pids[1::2])
+    assert len(set(pids[::2])) == len(set(pids[1::2])) == 1
+
+
+def test_a_blocked_worker_of_master_holds_no_more_than_one() -> None:
+    with started(MASTER, 2) as one:
+        victim, free, answers = while_blocked(one, FEW)
+    meanwhile = [answer for answer in answers if answer.at < free]
+    assert victim not in {answer.pid for answer in meanwhile}
+    # The one it was handed before it could refuse; none if the other worker was quick enough for all.
+    assert len(meanwhile) >= FEW - 1
+
+
+def test_what_master_accepted_waits_while_no_worker_is_free() -> None:
+    with started(MASTER, 1) as one:
+        _, free, answers = while_blocked(one, FEW)
+    assert min(answer.at for answer in answers) >= free
+
+
+def test_a_blocked_worker_of_plain_keeps_whom_the_hash_gave_it() -> None:
+    with started(PLAIN, 2) as one:
+        victim, free, answers = while_blocked(one, 2 * FEW)
+    held = [answer for answer in answers if answer.pid == victim]
+    assert len(held) > 1
+    assert min(answer.at for answer in held) >= free
+
+
+@pytest.mark.parametrize("entry", [PLAIN, MASTER], ids=lambda entry: entry.name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_workers_end_with_their_launcher(entry: Entry, number: signal.Signals) -> None:
+    with started(entry, 2) as one:
+        workers = [psutil.Process(pid) for pid in one.workers()]
+        one.server.process.send_signal(number)
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        assert not alive
+
+
+@pytest.mark.parametrize("entry", [PLAIN, MASTER], ids=lambda entry: entry.name)
+def test_a_launcher_does_not_outlive_a_worker(entry: Entry) -> None:
+    with started(entry, 2) as one:
+        one.kill(one.workers()[0])
+        one.server.line("a worker died")
+
+
+# ── the clients ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_schedule_is_kept_and_everything_is_answered() -> None:
+    with started(PLAIN, 1) as one, Clients(one.port) as clients:
+        begun = time.monotonic()
+        answers = on_schedule(clients, [(n / 50, "/") for n in range(10)])
+        assert not clients.failures
+    dues = sorted(answer.due - begun for answer in answers)
+    assert dues == pytest.approx([n / 50 for n in range(10)], abs=0.01)
+    assert all(answer.latency > 0 for answer in answers)
+
+
+def test_a_closed_loop_asks_again_on_every_connection() -> None:
+    with started(PLAIN, 1) as one, Clients(one.port) as clients:
+        [kept] = badly(clients, 1, 4)
+        answers = closed_loop(clients, [(connection, "/burn/1") for connection in kept], 0.5)
+        assert not clients.failures
+    assert {answer.connection for answer in answers} == {connection.number for connection in kept}
+    assert len(answers) > len(kept)
+
+
+def test_connections_that_landed_badly_are_on_so_many_workers() -> None:
+    with started(PLAIN, 4) as one, Clients(one.port) as clients:
+        groups = badly(clients, 2, 8)
+        for group in groups:
+            assert len(first_pids(clients, group)) == 1
+        assert first_pids(clients, groups[0]) != first_pids(clients, groups[1])
+
+
+def first_pids(clients: Clients, connections: list[Connection]) -> set[int]:
+    """Who answers on them."""
+    for connection in connections:
+        clients.ask(connection, "/", time.monotonic())
+    return {answer.pid for _, answer in clients.answers()}
+
+
+def test_a_closed_connection_and_a_refused_one_are_failures() -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        with Clients(port) as clients:
+            clients.connect("/", time.monotonic())
+            accepted, _ = listener.accept()
+            accepted.recv(4096)
+            accepted.close()
+            assert clients.answers() == []
+            assert clients.failures == {"closed without an answer": 1}
+    with Clients(port) as clients:
+        assert at_once(clients, "/", 1) == []
+        assert clients.failures == {"ConnectionRefusedError": 1}
+
+
+def test_what_is_not_answered_in_time_has_failed() -> None:
+    with socket.create_server((HOST, 0)) as listener, Clients(listener.getsockname()[1]) as clients:
+        clients.connect("/", time.monotonic())
+        assert clients.answers(patience=0.05) == []
+        assert clients.failures == {"no answer": 1}
+
+
+def test_a_handshake_stays_half_open_until_its_socket_is_closed() -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        listener.setblocking(False)
+        with half_open(port), half_open(port):
+            assert half_opened(port) == 2
+            with pytest.raises(BlockingIOError):
+                listener.accept()
