@@ -20,6 +20,8 @@ BEAT = 0.01
 """Seconds between heartbeats while there is something to do."""
 REST = 0.1
 """Seconds between heartbeats otherwise, and between updates of all other words."""
+BLOCKED = 0.02
+"""Seconds of lateness after which others have noticed."""
 SILENCE = 1.0
 """Seconds after which a connection that has not asked yet is no load any more."""
 
@@ -52,7 +54,11 @@ class Meter:
         now = self._loop.time()
         load = self._state.load
         load.on_work = None
-        self._lag = max(self._lag, now - self._due)
+        late = now - self._due
+        self._lag = max(self._lag, late)
+        if late > BLOCKED:
+            # Meanwhile siblings have accepted what was ours: at once, or the kernel goes on passing us over.
+            load.settle_all(self._waiting())
         load.beat()
         if now >= self._publish_at:
             self._publish_at = now + REST

@@ -16,7 +16,7 @@ import pytest
 from reuseport.kernel import probe
 from reuseport.kernel.probe import Verdict
 from tests.conftest import PATIENCE, Launch, Launched
-from tests.whole.lines import GET, Line, Lines, queued, stop_process
+from tests.whole.lines import GET, Line, Lines, Load, queued, stop_process
 from tests.whole.traffic import wait_for_lines
 
 
@@ -248,6 +248,23 @@ def test_who_joins_does_not_take_the_whole_port(launch: Launch) -> None:
         with Line(first.port) as line:
             seen.add(line.ask().who["pid"])
     assert seen == {*first.workers().values(), *second.workers().values()}
+    assert second.stop() == 0
+
+
+@pytest.mark.usefixtures("steers")
+def test_who_joins_a_steered_port_takes_over_when_the_first_stops(launch: Launch) -> None:
+    first = launch("plain:app", "--workers", "2").ready(2)
+    second = launch("plain:app", "--port", str(first.port), "--join").ready(1)
+    theirs = set(second.workers().values())
+    for _ in range(20):
+        with Line(first.port) as line:
+            assert line.ask().who["pid"] not in theirs
+    with Load(first.port) as load:
+        load.wait_for_more()
+        assert first.stop() == 0
+        load.wait_for_more()
+    assert load.failures == []
+    assert at_once(second, 20) == {"0": 20}
     assert second.stop() == 0
 
 
