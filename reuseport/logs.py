@@ -7,14 +7,17 @@ uvicorn has it, or to --log-file and --access-log-file, which SIGUSR1 opens agai
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import logging.config
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -89,17 +92,47 @@ def configure(settings: Settings, place: Place) -> None:
 
 def reopen() -> None:
     """Open every log file of this process anew by its name; one that cannot be opened is kept."""
-    for handler in set(_handlers()):
-        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
-            try:
-                fresh = handler._open()
-            except OSError as error:
-                # Not closed first and left to FileHandler.emit: there the error would hit whoever logs.
-                log.error("%s goes on in the old file: %s", handler.baseFilename, error)  # noqa: TRY400 - no defect
-                continue
-            old = handler.setStream(fresh)
-            if old is not None:
-                old.close()
+    for handler in _open_files():
+        try:
+            fresh = handler._open()
+        except OSError as error:
+            # Not closed first and left to FileHandler.emit: there the error would hit whoever logs.
+            log.error("%s goes on in the old file: %s", handler.baseFilename, error)  # noqa: TRY400 - no defect
+            continue
+        old = handler.setStream(fresh)
+        if old is not None:
+            old.close()
+
+
+def files() -> list[str]:
+    """Absolute paths of the log files that this process has open."""
+    return sorted({handler.baseFilename for handler in _open_files()})
+
+
+def give_files_to(uid: int) -> None:
+    """Make this user the owner of our open log files, who then can open them, too.
+
+    Only of what is ours, is a file, and has no other name: who may write to the directory could put a link
+    there, and would be given what it leads to. The group stays, for it says who may read. Where it cannot be
+    done nothing is said here: whoever opens the file finds out, and knows whether it matters.
+    """
+    for handler, stream in _open_files().items():
+        if _is_plain(os.fstat(stream.fileno()), handler.baseFilename):
+            with contextlib.suppress(PermissionError):
+                os.fchown(stream.fileno(), uid, -1)
+
+
+def _is_plain(opened: os.stat_result, path: str) -> bool:
+    """Whether the path is the only way to a file of ours, and leads over no link."""
+    try:
+        named = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return (
+        stat.S_ISREG(named.st_mode)
+        and os.path.samestat(named, opened)
+        and (opened.st_nlink, opened.st_uid) == (1, os.geteuid())
+    )
 
 
 def _label_records(place: Place) -> None:
@@ -175,6 +208,14 @@ def _apply_file(path: str) -> None:
         logging.config.dictConfig(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
     else:
         logging.config.fileConfig(path, disable_existing_loggers=False)
+
+
+def _open_files() -> dict[logging.FileHandler, IO[str]]:
+    return {
+        handler: handler.stream
+        for handler in _handlers()
+        if isinstance(handler, logging.FileHandler) and handler.stream is not None
+    }
 
 
 def _handlers() -> Iterator[logging.Handler]:

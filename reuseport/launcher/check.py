@@ -6,10 +6,12 @@ import os
 import select
 import signal
 
+from reuseport import logs
 from reuseport.channel import Channel, Failed, PeerGoneError, Ready, Start
 from reuseport.errors import ApplicationError, ConfigurationError
 from reuseport.kernel.addresses import parse_all
 from reuseport.launcher.exits import explain
+from reuseport.launcher.identity import identity_of
 from reuseport.launcher.process import execute, worker_environment
 from reuseport.settings import Settings
 
@@ -21,6 +23,9 @@ def check(settings: Settings) -> str:
     with the traceback when the application does not import within --startup-timeout.
     """
     parse_all(settings.binds())
+    # Here first, as when serving: the log files are opened by us and handed to the workers' user.
+    logs.configure(settings, logs.Place("check"))
+    identity = identity_of(settings)
     channel, theirs = Channel.pair()
     with theirs:
         # An application may ask for its slot as soon as it is imported: it gets those of a first worker.
@@ -29,7 +34,7 @@ def check(settings: Settings) -> str:
             "REUSEPORT_SLOT": "0",
             "REUSEPORT_GENERATION": "1",
         }
-        process = execute("reuseport.worker.check", [], theirs.fileno(), environment)
+        process = execute("reuseport.worker.check", [], theirs.fileno(), environment, identity)
     channel.send(Start(settings.to_json(), 0, 0, 0, 0, 0))
     try:
         answer = _answer(channel, settings)

@@ -40,12 +40,13 @@ from reuseport.launcher.balance import LATE_NS, Balance
 from reuseport.launcher.events import Action, Blame, Event, Reason
 from reuseport.launcher.memory import MemoryWatch
 from reuseport.launcher.neighbours import Neighbours
+from reuseport.launcher.identity import Identity
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.queues import LOOK, Queues
 from reuseport.launcher.slots import Policy
 from reuseport.launcher.supervisor import Supervisor
-from reuseport.logs import reopen
+from reuseport.logs import give_files_to, reopen
 from reuseport.scoreboard import Desk, SlotWord
 from reuseport.settings import Settings
 
@@ -62,12 +63,20 @@ log = logging.getLogger("reuseport")
 class Launcher:
     """Wires a supervisor to processes, signals and time. `run` returns the exit code."""
 
-    def __init__(self, settings: Settings, policy: Policy, ports: Ports, balance: Balance) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        policy: Policy,
+        ports: Ports,
+        balance: Balance,
+        identity: Identity | None = None,
+    ) -> None:
         self.settings = settings
         self.ports = ports
         self.balance = balance
         self.scoreboard = balance.scoreboard
         self.queues = Queues()
+        self.identity = identity
         self.memory = MemoryWatch(settings.worker_max_rss)
         self.neighbours = Neighbours(ports, steered=balance.choice.steered)
         self.supervisor = Supervisor(policy, random.Random())
@@ -305,6 +314,8 @@ class Launcher:
                     self._steer(slot, desk)
                 case ev.Terminate(worker):
                     self._end(worker, signal.SIGTERM)
+        if self.identity is not None:
+            give_files_to(self.identity.uid)
                 case ev.Abort(worker):
                     self._end(worker, signal.SIGABRT)
                 case ev.Kill(worker):
@@ -329,7 +340,7 @@ class Launcher:
             # First: a slot without them could not be served, and no descriptor may be free for one.
             receiving, _ = self.ports.inbox(spawn.slot)
             listeners = self.ports.listeners(spawn.slot)
-            process = Process.start(spawn, os.environ)
+            process = Process.start(spawn, os.environ, self.identity)
         except (OSError, ReuseportError) as error:
             how = f"worker in slot {spawn.slot} could not be spawned: {error}"
             self._loop.call_soon(self.feed, ev.WorkerExited(spawn.worker, how, Blame.OPERATOR))

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reuseport.channel import GROUP_SIGNALS, Channel
+from reuseport.errors import ReuseportError
 from reuseport.launcher.events import Spawn
+from reuseport.launcher.identity import Identity
 
 _NOT_FOR_WORKERS = (
     "NOTIFY_SOCKET",
@@ -44,8 +46,8 @@ class Process:
         self._popen = popen
 
     @classmethod
-    def start(cls, spawn: Spawn, environment: Mapping[str, str]) -> Process:
-        """Execute a fresh interpreter as the worker. Raises OSError (fork(2), execve(2), pidfd_open(2))."""
+    def start(cls, spawn: Spawn, environment: Mapping[str, str], identity: Identity | None = None) -> Process:
+        """Execute a fresh interpreter as the worker. Raises as `execute`, and OSError (pidfd_open(2))."""
         channel, theirs = Channel.pair()
         with theirs:
             try:
@@ -58,8 +60,9 @@ class Process:
                         "REUSEPORT_SLOT": str(spawn.slot),
                         "REUSEPORT_GENERATION": str(spawn.generation),
                     },
+                    identity,
                 )
-            except OSError:
+            except (OSError, ReuseportError):
                 channel.close()
                 raise
             try:
@@ -95,9 +98,21 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def execute(
-    module: str, arguments: Sequence[str], channel: int, environment: Mapping[str, str]
+    module: str,
+    arguments: Sequence[str],
+    channel: int,
+    environment: Mapping[str, str],
+    identity: Identity | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Run a module of ours in a fresh interpreter like this one, with one inherited descriptor."""
+    """Run a module of ours in a fresh interpreter like this one, with one inherited descriptor.
+
+    As ourselves, or as `identity`. Raises OSError (fork(2), execve(2)), ConfigurationError for an interpreter
+    that is closed to the identity.
+    """
+    uid, gid, groups = None, None, None
+    if identity is not None:
+        uid, gid, groups = identity.uid, identity.gid, identity.groups
+        environment = {**environment, **identity.environment()}
     # The interpreter's own flags (-O, -W, -X …) go on to the child: what multiprocessing does, too.
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     command = [sys.executable, *flags, "-m", module]
@@ -108,6 +123,13 @@ def execute(
             env=dict(environment),
             pass_fds=(channel,),
             cwd=Path.cwd(),
+            user=uid,
+            group=gid,
+            extra_groups=groups,
         )
+    except OSError as error:
+        if identity is not None:
+            identity.explain(error)
+        raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)

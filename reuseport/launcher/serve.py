@@ -10,6 +10,7 @@ from pathlib import Path
 from reuseport import logs
 from reuseport.launcher import ports
 from reuseport.launcher.balance import chosen
+from reuseport.launcher.identity import give_up, identity_of
 from reuseport.launcher.launcher import Launcher
 from reuseport.launcher.limits import auto_workers, host_limits
 from reuseport.launcher.pidfile import PidFile
@@ -26,6 +27,7 @@ log = logging.getLogger("reuseport")
 def serve(settings: Settings) -> int:
     """Serve until stopped; return the exit code. Raises ConfigurationError and HostError."""
     logs.configure(settings, logs.LAUNCHER)
+    identity = identity_of(settings)
     workers = settings.workers
     if workers == "auto":
         decision = auto_workers(host_limits())
@@ -43,8 +45,9 @@ def serve(settings: Settings) -> int:
             held.incoming_cpu = balance.cpu
         scheme = "https" if settings.ssl_certfile else "http"
         log.info("pid %d serves %s on %s", os.getpid(), settings.app, held.describe(scheme))
+        give_up(balance.choice.steered, identity)
         stack.enter_context(watching(settings))
-        code = Launcher(settings, policy, held, balance).run()
+        code = Launcher(settings, policy, held, balance, identity).run()
     log.info("stopped, exit code %d", code)
     return code
 

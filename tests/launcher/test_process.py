@@ -6,13 +6,16 @@ import contextlib
 import os
 import select
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reuseport.channel import GROUP_SIGNALS
+from reuseport.errors import ConfigurationError
 from reuseport.launcher.events import Reason, Spawn
+from reuseport.launcher.identity import Identity
 from reuseport.launcher.process import Process
 from tests.conftest import PATIENCE
 
@@ -140,4 +143,20 @@ def test_a_failed_start_leaves_nothing_behind() -> None:
     before = descriptors()
     with pytest.raises(OSError, match="Argument list too long"):
         Process.start(SPAWN, {"TEST_TOO_LONG": "x" * 2**22})
+    assert descriptors() == before
+
+
+def test_an_interpreter_closed_to_the_workers_user_is_named_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as another user")
+    python = tmp_path / "python"  # the tests' directories are closed to others
+    python.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(python))
+    before = descriptors()
+    with pytest.raises(
+        ConfigurationError, match=f"^{python} does not run as user x .*: Permission denied; open it"
+    ):
+        Process.start(SPAWN, os.environ, Identity(54321, 54321, (), "x"))
     assert descriptors() == before
