@@ -3,7 +3,7 @@
 A SOCK_SEQPACKET pair (unix(7)): one packet is one message, a JSON object whose "kind" names its class,
 with descriptors as SCM_RIGHTS. Readiness is a message; death is the end of file.
 
-    launcher → worker    Start, first and once · Foster, Unfoster · Drain · ReopenLogs
+    launcher → worker    Start, first and once · Foster, Unfoster · Pass · Drain · ReopenLogs
     worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving
 
 When the other side dies
@@ -105,6 +105,16 @@ class Unfoster:
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """Pass up to `count` connections on, each when it becomes idle after an answer, within a second.
+
+    Descriptor: the sending end of the inbox of the slot that they are for.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReopenLogs:
     """Open the log files again: they were rotated."""
 
@@ -143,12 +153,15 @@ class Leaving:
 
 
 Message: TypeAlias = (
-    Start | Drain | Foster | Unfoster | ReopenLogs | Listens | Ready | Failed | LimitReached | Leaving
+    Start | Drain | Foster | Unfoster | Pass | ReopenLogs | Listens | Ready | Failed | LimitReached | Leaving
 )
 
 KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (Start, Drain, Foster, Unfoster, ReopenLogs, Listens, Ready, Failed, LimitReached, Leaving)
+    for kind in (
+        *(Start, Drain, Foster, Unfoster, Pass, ReopenLogs),
+        *(Listens, Ready, Failed, LimitReached, Leaving),
+    )
 }
 
 

@@ -27,6 +27,7 @@ from reuseport.channel import (
     Leaving,
     LimitReached,
     Listens,
+    Pass,
     PeerGoneError,
     Ready,
     ReopenLogs,
@@ -37,13 +38,16 @@ from reuseport.errors import ReuseportError
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, strays
 from reuseport.launcher.balance import LATE_NS, Balance
+from reuseport.launcher.burden import WINDOW
 from reuseport.launcher.events import Action, Blame, Event, Reason
+from reuseport.launcher.identity import Identity
 from reuseport.launcher.memory import MemoryWatch
 from reuseport.launcher.neighbours import Neighbours
-from reuseport.launcher.identity import Identity
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.queues import LOOK, Queues
+from reuseport.launcher.readings import read
+from reuseport.launcher.rebalancing import Rebalancing
 from reuseport.launcher.slots import Policy
 from reuseport.launcher.supervisor import Supervisor
 from reuseport.logs import give_files_to, reopen
@@ -72,11 +76,12 @@ class Launcher:
         identity: Identity | None = None,
     ) -> None:
         self.settings = settings
+        self.identity = identity
         self.ports = ports
         self.balance = balance
         self.scoreboard = balance.scoreboard
         self.queues = Queues()
-        self.identity = identity
+        self.rebalancing = Rebalancing()
         self.memory = MemoryWatch(settings.worker_max_rss)
         self.neighbours = Neighbours(ports, steered=balance.choice.steered)
         self.supervisor = Supervisor(policy, random.Random())
@@ -99,6 +104,8 @@ class Launcher:
                 self._loop.add_signal_handler(number, react)
             self._wake_at = self._loop.time()
             self._loop.add_reader(self.queues.fileno(), self._on_waiting)
+            if self.settings.rebalance and not self.settings.ssl_certfile:  # what is encrypted cannot move
+                self._loop.call_later(WINDOW, self._rebalance)
             self.feed(ev.Begin())
             if self.exit_code is None:
                 self._loop.run_forever()
@@ -207,6 +214,21 @@ class Launcher:
         if len(late) < len(loads) and any(foster is None or foster in late for foster in fosters.values()):
             self.feed(ev.Stuck(stuck, frozenset(late), loads))
 
+    # ── live connections ──────────────────────────────────────────────────────────────────────────────
+
+    def _rebalance(self) -> None:
+        """Have those who are busiest pass connections on, if that makes anything better."""
+        self._loop.call_later(WINDOW, self._rebalance)
+        readings = {
+            slot.number: read(self.scoreboard, worker, self.processes[worker.number].pid)
+            for slot in self.supervisor.slots.values()
+            if (worker := slot.serving()) is not None
+        }
+        for move in self.rebalancing.look(readings, time.monotonic_ns()):
+            process = self.processes[move.worker]
+            log.debug("slot %d passes %d on to slot %d", process.spawn.slot, move.count, move.slot)
+            self._send(process, Pass(move.count), [self.ports.inbox(move.slot)[1]])
+
     def _on_message(self, number: int) -> None:
         process = self.processes[number]
         try:
@@ -292,6 +314,8 @@ class Launcher:
 
     def _reopen_logs(self) -> None:
         reopen()
+        if self.identity is not None:
+            give_files_to(self.identity.uid)
         for process in self.processes.values():
             self._send(process, ReopenLogs())
         log.info("log files opened again")
@@ -314,8 +338,6 @@ class Launcher:
                     self._steer(slot, desk)
                 case ev.Terminate(worker):
                     self._end(worker, signal.SIGTERM)
-        if self.identity is not None:
-            give_files_to(self.identity.uid)
                 case ev.Abort(worker):
                     self._end(worker, signal.SIGABRT)
                 case ev.Kill(worker):
@@ -394,7 +416,7 @@ class Launcher:
     def _send(
         self,
         process: Process,
-        message: Start | Drain | Foster | Unfoster | ReopenLogs,
+        message: Start | Drain | Foster | Unfoster | Pass | ReopenLogs,
         fds: list[int] | None = None,
     ) -> None:
         process.channel.send(message, fds or [])

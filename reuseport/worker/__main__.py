@@ -75,7 +75,7 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
         # In this order: as long as we are tied, our parent is the launcher.
         bond.watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
         bond.loosen()
-        meter.start(loop, own)
+        meter.start(loop, own, [control.rebalancing.publish])
         control.start(loop)
         control.ready()
 

@@ -15,6 +15,7 @@ from reuseport.channel import (
     Leaving,
     LimitReached,
     Message,
+    Pass,
     PeerGoneError,
     Ready,
     ReopenLogs,
@@ -26,6 +27,7 @@ from reuseport.worker.departure import Departure
 from reuseport.worker.fostering import Fostering
 from reuseport.worker.inbox import Inbox
 from reuseport.worker.meter import BEAT, Meter
+from reuseport.worker.rebalancing import Rebalancing
 from reuseport.worker.server import Server
 
 log = logging.getLogger("uvicorn.error")
@@ -42,6 +44,7 @@ class Control:
         self._inbox = inbox
         self._meter = meter
         self._fostering = Fostering(server, meter.desk)
+        self.rebalancing = Rebalancing(server.server_state, meter.desk)
         self._graceful_timeout = settings.graceful_timeout
         self._leaving = False
         self._departure: Departure | None = None
@@ -75,12 +78,14 @@ class Control:
             match message:
                 case Drain(timeout):
                     self._drain(timeout, fds)
-                case Foster() if self._departure is not None:
+                case Foster() | Pass() if self._departure is not None:
                     close_all(fds)  # our exit tells the launcher to choose another
                 case Foster(slot):
                     self._fostering.begin(slot, fds)
                 case Unfoster(slot):
                     self._fostering.end(slot)
+                case Pass(count):
+                    self.rebalancing.take(count, fds[0], self._loop)
                 case ReopenLogs():
                     logs.reopen()
                 case _:
@@ -93,6 +98,8 @@ class Control:
             if not heirs:
                 self._departure.disinherit()
             return
+        # First: from now on the departure has whatever becomes idle.
+        self.rebalancing.end()
         self._departure = Departure(self._server.server_state, heirs, self._meter.desk)
         if heirs:
             # First: what others pass on from now on is for our heirs, and waits for them. Without any, what

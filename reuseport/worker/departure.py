@@ -12,15 +12,14 @@ reader. When we die: what is sent is sent, what is not dies with us.
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
-import socket
 from collections.abc import Sequence
 from typing import Any
 
 from uvicorn.config import Config
 
 from reuseport.scoreboard import Desk
+from reuseport.worker.handoff import NobodyReadsError, pass_on, sending_end
 from reuseport.worker.transfer import (
     PROTOCOLS,
     State,
@@ -33,13 +32,6 @@ SWEEP = 0.02
 """Seconds between looks at connections that could not go at their last response: output waited, or the inbox
 was full."""
 
-FULL = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
-"""The heir has not read yet: its inbox holds no more, or the kernel allows no more descriptors under way
-(as many as RLIMIT_NOFILE, unix(7)). Both pass."""
-
-GONE = frozenset({errno.EPIPE, errno.ECONNRESET})
-"""Nobody holds the receiving end any more, so not even the launcher lives."""
-
 
 class Departure:
     """Passes connections on while the worker leaves. Owns the heirs' descriptors."""
@@ -48,9 +40,7 @@ class Departure:
         self.final = not heirs
         """Nobody goes on: the whole server stops."""
         self._state = state
-        self._heirs = [socket.socket(fileno=fd) for fd in heirs]
-        for heir in self._heirs:
-            heir.setblocking(False)
+        self._heirs = [sending_end(fd) for fd in heirs]
         self._turns = itertools.cycle(self._heirs)
         self._desk = desk
         self._timer: asyncio.TimerHandle | None = None
@@ -104,11 +94,14 @@ class Departure:
         """Pass this connection on if it is idle and an heir has room; whether it went."""
         if not self._heirs or not connection.idle():
             return False
-        if not self._send(connection.transport.get_extra_info("socket").fileno()):
+        try:
+            return any(
+                pass_on(connection, heir, self._desk)
+                for heir in itertools.islice(self._turns, len(self._heirs))
+            )
+        except NobodyReadsError:
+            self.disinherit()
             return False
-        # Closes our descriptor and no more: without shutdown(2) the connection lives in its duplicate.
-        connection.transport.abort()
-        return True
 
     def _sweep(self) -> None:
         for connection in list(self._state.connections):
@@ -138,22 +131,6 @@ class Departure:
                 self._desk[Desk.LINGERED_TLS] += 1
             elif not isinstance(connection, TransferableHttpTools | TransferableH11):
                 self._desk[Desk.LINGERED_PROTOCOL] += 1
-
-    def _send(self, fd: int) -> bool:
-        for heir in itertools.islice(self._turns, len(self._heirs)):
-            try:
-                socket.send_fds(heir, [b"c"], [fd])
-            except OSError as error:
-                if error.errno in GONE:
-                    self.disinherit()
-                    return False
-                if error.errno not in FULL:
-                    raise
-                self._desk[Desk.HANDOFFS_REFUSED] += 1
-            else:
-                self._desk[Desk.HANDOFFS_SENT] += 1
-                return True
-        return False
 
 
 def _speaks_http(connection: Any) -> bool:

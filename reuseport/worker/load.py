@@ -120,5 +120,5 @@ class Load:
         self._excess = excess - lost
 
     def settle_all(self, waiting: int) -> None:
-        """The same at the start and after a standstill: whatever was assigned and does not wait is another's."""
+        """The same at the start and after a standstill: what was assigned and does not wait is another's."""
         self._desk[_SETTLED] = max(0, self._row[SlotWord.ASSIGNED] - waiting)

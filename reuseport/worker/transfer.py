@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from reuseport.worker.activity import NEVER, Activity
 from reuseport.worker.load import Load
 
 
@@ -28,6 +29,7 @@ class State(ServerState):
         super().__init__()
         self.load = load
         self.tasks = load.running
+        self.activity = Activity()
         self.on_idle: Callable[[Transferable], None] | None = None
 
     def arrive(self, connection: asyncio.Protocol, *, assigned: bool) -> None:
@@ -46,6 +48,8 @@ class TransferableHttpTools(HttpToolsProtocol):
     server_state: State
     silent = False
     """It was accepted and has not asked yet."""
+    round = NEVER
+    """The last one of `activity` in which it had an answer."""
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -55,11 +59,14 @@ class TransferableHttpTools(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.server_state.activity.lose(self)
         if self.silent:
             self.server_state.load.asked(self)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.round != self.server_state.activity.round and not self.transport.is_closing():
+            self.server_state.activity.note(self)
         if self.server_state.on_idle is not None:
             self.server_state.on_idle(self)
 
@@ -87,6 +94,8 @@ class TransferableH11(H11Protocol):
     server_state: State
     silent = False
     """It was accepted and has not asked yet."""
+    round = NEVER
+    """The last one of `activity` in which it had an answer."""
 
     def handle_events(self) -> None:
         super().handle_events()
@@ -96,11 +105,14 @@ class TransferableH11(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.server_state.activity.lose(self)
         if self.silent:
             self.server_state.load.asked(self)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.round != self.server_state.activity.round and not self.transport.is_closing():
+            self.server_state.activity.note(self)
         if self.server_state.on_idle is not None:
             self.server_state.on_idle(self)
 
