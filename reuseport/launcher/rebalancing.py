@@ -12,7 +12,7 @@ is forgotten with it. A slot that is not served, or does not turn, gets nobody.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from reuseport.launcher.burden import LOOKS, Reading, Seen
@@ -75,46 +75,60 @@ class Rebalancing:
     def _plan(self, hot: Sequence[int], now: int) -> Iterator[Move]:
         held = {slot for order in self._orders.values() for slot in order.concerned}
         free = {slot: seen for slot, seen in self._seen.items() if slot not in held and seen.known()}
-        burdens = {slot: seen.most() for slot, seen in free.items()}
-        uneven = UNEVEN * sum(burdens.values()) / max(1, len(burdens))
-        takers = [slot for slot, seen in free.items() if seen.takes(now)]
-        self._moved = {pair: at for pair, at in self._moved.items() if now - at < HOLD_NS}
+        most = {slot: seen.most() for slot, seen in free.items()}
+        uneven = UNEVEN * sum(most.values()) / max(1, len(most))
         givers = {slot: free[slot].least() for slot in hot if slot in free and free[slot].certain()}
-        for giver in sorted(givers, key=lambda slot: -givers[slot]):
-            seen = free[giver]
-            # Nor does anybody give who has just been given something.
-            if givers[giver] <= uneven or burdens[giver] != seen.most():
-                continue
-            burdens[giver] = givers[giver]
-            allowed = [slot for slot in takers if slot != giver and (slot, giver) not in self._moved]
-            given = _deal(giver, givers[giver] / seen.last.active, allowed, burdens)
-            if given:
-                self._orders[giver] = _Order(giver, seen.last, given, now)
-            for taker, count in given.items():
+        givers = {slot: least for slot, least in givers.items() if least > uneven}
+        takers = {slot: most[slot] for slot, seen in free.items() if seen.takes(now)}
+        units = {slot: least / free[slot].last.active for slot, least in givers.items()}
+        self._moved = {pair: at for pair, at in self._moved.items() if now - at < HOLD_NS}
+        barred = {(giver, taker) for taker, giver in self._moved}
+        given = _deal(givers, takers, units, barred)
+        for giver in {giver for giver, _ in given}:
+            shares = {taker: count for (who, taker), count in given.items() if who == giver}
+            last = free[giver].last
+            self._orders[giver] = _Order(giver, last, shares, now)
+            for taker, count in shares.items():
                 self._moved[giver, taker] = now
-                yield Move(seen.last.worker, taker, count)
+                yield Move(last.worker, taker, count)
 
 
-def _deal(giver: int, unit: float, takers: Sequence[int], burdens: dict[int, float]) -> Counter[int]:
-    """One connection after the other, each a burden of `unit`, to who is least burdened then."""
-    given: Counter[int] = Counter()
-    while takers and given.total() < AT_ONCE:
-        taker = min(takers, key=lambda slot: (burdens[slot], slot))
-        if burdens[giver] - burdens[taker] < WORTH * unit:
-            break
-        burdens[giver] -= unit
-        burdens[taker] += unit
-        given[taker] += 1
+def _deal(
+    givers: dict[int, float],
+    takers: dict[int, float],
+    units: Mapping[int, float],
+    barred: Set[tuple[int, int]],
+) -> Counter[tuple[int, int]]:
+    """One connection after the other from who is most burdened then to who is least: how many by giver and
+    taker. Burdens in seconds; `units`: of one connection of each giver.
+    """
+    given: Counter[tuple[int, int]] = Counter()
+    counts: Counter[int] = Counter()
+    while givers:
+        giver = max(givers, key=lambda slot: (givers[slot], slot))
+        allowed = [slot for slot in takers if slot != giver and (giver, slot) not in barred]
+        taker = min(allowed, key=lambda slot: (takers[slot], slot), default=giver)
+        worth = taker != giver and givers[giver] - takers[taker] >= WORTH * units[giver]
+        if not worth or counts[giver] == AT_ONCE:
+            del givers[giver]
+            continue
+        givers[giver] -= units[giver]
+        takers[taker] += units[giver]
+        given[giver, taker] += 1
+        counts[giver] += 1
+        # Nobody gives and takes by the same look.
+        takers.pop(giver, None)
+        givers.pop(taker, None)
     return given
 
 
 class _Order:
     """What the worker in one slot was told to give."""
 
-    def __init__(self, giver: int, reading: Reading, given: Counter[int], now: int) -> None:
+    def __init__(self, giver: int, reading: Reading, given: Mapping[int, int], now: int) -> None:
         self.concerned = frozenset({giver, *given})
         self._worker = reading.worker
-        self._rebalanced = reading.rebalanced + given.total()
+        self._rebalanced = reading.rebalanced + sum(given.values())
         """What the worker has counted when all is carried out."""
         self._sent = now
         self._read: int | None = None

@@ -175,6 +175,15 @@ def test_a_new_worker_gets_its_share() -> None:
     assert host.counts() == [9] * 4
 
 
+def test_two_that_have_too_much_give_the_third_as_much_each() -> None:
+    host = Host(3)
+    host.look(DOUBT)
+    host.connect(0, *[0.002] * 6)
+    host.connect(2, *[0.002] * 6)
+    host.look(4)
+    assert host.counts() == [4, 4, 4]
+
+
 # ── what it leaves alone ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -51,12 +50,14 @@ class Client:
             self.visited.append(slot)
         self.answers += 1
 
-    async def ask_on(self, path: str) -> None:
+    async def ask_until(self, over: threading.Event, path: str) -> None:
         try:
-            while True:
+            while not over.is_set():
                 await self.ask(path)
         except (OSError, EOFError, TimeoutError) as error:
             self.error = repr(error)
+        finally:
+            self.writer.close()
 
 
 class Pool:
@@ -68,22 +69,14 @@ class Pool:
         self.clients: list[Client] = []
         self._port = port
         self._groups = groups
-        self._asking = threading.Event()
+        self._asking, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._over = asyncio.Event()
         chosen = await self._choose()
         self.clients = [client for client, _ in chosen]
-        tasks = [asyncio.create_task(client.ask_on(path)) for client, path in chosen]
         self._asking.set()
-        await self._over.wait()
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        for client in self.clients:
-            client.writer.close()
+        await asyncio.gather(*(client.ask_until(self._over, path) for client, path in chosen))
 
     async def _choose(self) -> list[tuple[Client, str]]:
         """Open connections until each group is complete, in a slot of its own; close the others."""
@@ -149,8 +142,7 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has failed and is closed: the assertion tells
-            self._loop.call_soon_threadsafe(self._over.set)
+        self._over.set()
         self._thread.join(PATIENCE)
 
 
@@ -173,7 +165,7 @@ def test_16_connections_on_one_of_8_workers_become_two_on_each(launch: Launch, l
 @pytest.mark.parametrize("http", ["httptools", "h11"])
 def test_connections_of_unequal_cost_are_answered_equally_often(launch: Launch, http: str) -> None:
     server = start(launch, 2, "--http", http)
-    with Pool(server.port, [(8, "/burn?ms=4"), (8, "/burn?ms=16")]) as pool:
+    with Pool(server.port, [(8, "/burn?ms=2"), (8, "/burn?ms=8")]) as pool:
         deadline = time.monotonic() + PATIENCE
         while True:
             answered = pool.wait_for_more(15)
@@ -203,7 +195,8 @@ def test_a_reload_under_a_pool_that_moves(launch: Launch) -> None:
             server.signal(signal.SIGHUP)
             server.wait_for(f"generation {generation} serves in every slot")
         wait_for_lines(server, EXITED, 8)
-        pool.wait_for([2] * 4)
+        # While workers come and go some moves miss their aim, and the way back is barred for a while.
+        wait_until(lambda: len(pool.counts()) == 4 and max(pool.counts()) <= 3)
         pool.wait_for_more(20)
         assert pool.errors() == []
     assert server.stop() == 0
@@ -223,11 +216,12 @@ def test_a_worker_that_dies_takes_only_what_it_has(launch: Launch, who: str) -> 
         assert 0 < len(pool.errors()) < 16
         # One that it had just been given was answered last by who gave it.
         assert {client.slot for client in pool.clients if client.error} <= {doomed, first}
-        wait_until(lambda: len(pool.counts()) == 4)
+        # It may have had nearly all.
+        wait_until(lambda: len(pool.counts()) == min(4, 16 - len(pool.errors())))
     assert server.stop() == 0
 
 
-def test_a_worker_without_the_cpu_takes_nothing(launch: Launch) -> None:
+def test_a_stopped_worker_takes_nothing_until_it_goes_on(launch: Launch) -> None:
     server = start(launch, 3)
     with Pool(server.port, [(12, "/burn?ms=2")]) as pool:
         busy = pool.clients[0].slot
