@@ -52,7 +52,7 @@ class Desk(enum.IntEnum):
     CPU = 9
     """CPU time the process has used, user and system, nanoseconds."""
     ACTIVE = 10
-    """Connections that have had an answer in the last half second."""
+    """Connections that have had an answer lately: those that bring load (worker/activity.py)."""
     HANDOFFS_SENT = 11
     """Connections passed to another worker."""
     HANDOFFS_RECEIVED = 12

@@ -84,7 +84,7 @@ class Rebalancing:
         self._moved = {pair: at for pair, at in self._moved.items() if now - at < HOLD_NS}
         barred = {(giver, taker) for taker, giver in self._moved}
         given = _deal(givers, takers, units, barred)
-        for giver in {giver for giver, _ in given}:
+        for giver in sorted({giver for giver, _ in given}):
             shares = {taker: count for (who, taker), count in given.items() if who == giver}
             last = free[giver].last
             self._orders[giver] = _Order(giver, last, shares, now)
