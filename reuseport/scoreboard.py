@@ -3,9 +3,9 @@
 A memfd (memfd_create(2)), or where the kernel steers the array that its program reads (a BPF map), of 64-bit
 words in host byte order, `SLOT_WORDS` for each slot:
 
-    words  0..31   the launcher's: what belongs to the slot and outlives its workers
-    words 32..63   desk 0
-    words 64..95   desk 1
+    words   0..63    the launcher's: what belongs to the slot and outlives its workers
+    words  64..127   desk 0
+    words 128..191   desk 1
 
 A slot has two desks because during a swap it has two workers, and every word has exactly one writer. Each
 store is one aligned 8-byte word, which the hardware makes atomic; there is no lock and no torn value.
@@ -21,10 +21,16 @@ import mmap
 import os
 from collections.abc import Iterator
 
-ROW_WORDS = 32
+ROW_WORDS = 64
 DESKS = 2
 SLOT_WORDS = ROW_WORDS * (1 + DESKS)
 WORD_BYTES = 8
+
+DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds, each the longest that its bucket counts; one bucket more has all that lasts longer.
+
+Those of OpenTelemetry's semantic conventions for http.server.request.duration.
+"""
 
 
 class Desk(enum.IntEnum):
@@ -67,6 +73,43 @@ class Desk(enum.IntEnum):
     """... because they speak WebSocket, HTTP/2 or through a parser we do not know."""
     LINGERED_STOP = 17
     """... because there was nobody to go to: the whole server stops."""
+    # Of the words below a request stores into three, in two cache lines: their order is the reason.
+    RESPONSES_1XX = 18
+    """Responses by the class of their status; here, WebSocket handshakes that were accepted (101)."""
+    RESPONSES_2XX = 19
+    RESPONSES_3XX = 20
+    RESPONSES_4XX = 21
+    RESPONSES_5XX = 22
+    DURATION_SUM = 23
+    """Time from a request to the end of its response, summed over what the buckets count, nanoseconds."""
+    DURATION_BUCKET_0 = 24
+    """Responses to HTTP requests that took so long (DURATION_BOUNDS), each counted in one bucket."""
+    DURATION_BUCKET_1 = 25
+    DURATION_BUCKET_2 = 26
+    DURATION_BUCKET_3 = 27
+    DURATION_BUCKET_4 = 28
+    DURATION_BUCKET_5 = 29
+    DURATION_BUCKET_6 = 30
+    DURATION_BUCKET_7 = 31
+    DURATION_BUCKET_8 = 32
+    DURATION_BUCKET_9 = 33
+    DURATION_BUCKET_10 = 34
+    DURATION_BUCKET_11 = 35
+    DURATION_BUCKET_12 = 36
+    DURATION_BUCKET_13 = 37
+    DURATION_BUCKET_14 = 38
+    WEBSOCKETS = 39
+    """WebSocket connections open now."""
+    ABANDONED = 40
+    """Requests that ended before their response was complete: the client left, or the task was cancelled."""
+
+
+RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))
+"""By status class, from 1xx on."""
+DURATION_BUCKETS = tuple(
+    Desk(word) for word in range(Desk.DURATION_BUCKET_0, Desk.DURATION_BUCKET_0 + len(DURATION_BOUNDS) + 1)
+)
+"""In the order of DURATION_BOUNDS, and the one for what lasts longer."""
 
 
 COUNTERS = (
@@ -80,6 +123,10 @@ COUNTERS = (
     Desk.LINGERED_TLS,
     Desk.LINGERED_PROTOCOL,
     Desk.LINGERED_STOP,
+    *RESPONSES,
+    Desk.DURATION_SUM,
+    *DURATION_BUCKETS,
+    Desk.ABANDONED,
 )
 """The words of a desk that only grow; the launcher folds them when the worker is gone."""
 
@@ -108,8 +155,12 @@ class SlotWord(enum.IntEnum):
     FOSTERS_STALL = 9
     """Times a sibling accepted for this slot because its worker was blocked."""
 
-    FOLDED = 16
+    FOLDED = 24
     """From here on, the counters of workers that are gone, in the order of COUNTERS."""
+
+
+_FOLDED = {counter: SlotWord.FOLDED + index for index, counter in enumerate(COUNTERS)}
+"""Where in the slot's words."""
 
 
 class Scoreboard:
@@ -161,14 +212,14 @@ class Scoreboard:
         """Fold the counters of a worker that is gone into its slot's. The launcher's."""
         words = self.desk(slot, desk)
         row = self.slot(slot)
-        for index, counter in enumerate(COUNTERS):
-            row[SlotWord.FOLDED + index] += words[counter]
+        for counter, folded in _FOLDED.items():
+            row[folded] += words[counter]
         for index in range(ROW_WORDS):
             words[index] = 0
 
     def total(self, slot: int, counter: Desk) -> int:
         """What this slot's workers have counted, ever: those that are gone and those that live."""
-        folded = self.slot(slot)[SlotWord.FOLDED + COUNTERS.index(counter)]
+        folded = self.slot(slot)[_FOLDED[counter]]
         return folded + sum(words[counter] for words in self._desks(slot))
 
     def in_flight(self, slot: int) -> int:

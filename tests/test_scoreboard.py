@@ -18,6 +18,9 @@ from hypothesis import strategies as st
 from reuseport.scoreboard import (
     COUNTERS,
     DESKS,
+    DURATION_BOUNDS,
+    DURATION_BUCKETS,
+    RESPONSES,
     ROW_WORDS,
     SLOT_WORDS,
     WORD_BYTES,
@@ -58,6 +61,14 @@ def test_the_enumerations_fit_their_rows() -> None:
     assert all(word < SlotWord.FOLDED for word in SlotWord if word is not SlotWord.FOLDED)
     assert SlotWord.FOLDED + len(COUNTERS) <= ROW_WORDS
     assert len(set(COUNTERS)) == len(COUNTERS)
+
+
+def test_each_status_class_and_each_bound_has_a_word_of_its_own() -> None:
+    assert [word.name for word in RESPONSES] == [f"RESPONSES_{digit}XX" for digit in range(1, 6)]
+    assert [word.name for word in DURATION_BUCKETS] == [f"DURATION_BUCKET_{index}" for index in range(15)]
+    assert len(DURATION_BUCKETS) == len(DURATION_BOUNDS) + 1
+    assert list(DURATION_BOUNDS) == sorted(DURATION_BOUNDS)
+    assert {*RESPONSES, *DURATION_BUCKETS} < set(COUNTERS)
 
 
 def test_every_word_has_one_owner() -> None:
