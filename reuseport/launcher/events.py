@@ -8,7 +8,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+
+from reuseport.history import Kind, Level
 
 
 class Reason(enum.Enum):
@@ -23,9 +24,7 @@ class Reason(enum.Enum):
     LIFETIME = "lifetime"
     TERMINATED = "terminated"
     SCALE = "scale"
-
-
-Level = Literal["info", "warning", "error"]
+    RESTART = "restart"
 
 
 class Blame(enum.Enum):
@@ -130,6 +129,27 @@ class ScaleRequested:
     by: int
 
 
+@dataclass(frozen=True, slots=True)
+class ScaleTo:
+    """Serve so many slots."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Take the slot out of service: its worker drains, and siblings foster it until it is restarted."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestartRequested:
+    """Replace the slot's worker, start before stop; where there is none, or it was drained, start one now."""
+
+    slot: int
+
+
 Event = (
     Begin
     | WorkerListens
@@ -143,7 +163,13 @@ Event = (
     | QuitRequested
     | ReloadRequested
     | ScaleRequested
+    | ScaleTo
+    | DrainRequested
+    | RestartRequested
 )
+
+Request = StopRequested | ReloadRequested | ScaleRequested | ScaleTo | DrainRequested | RestartRequested
+"""What an operator may ask for, by signal or command."""
 
 # ── actions ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -223,10 +249,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A line for the log."""
+    """A change of state: a line for the log and a record for the history, made in reports.py."""
 
     level: Level
+    kind: Kind
     text: str
+    slot: int | None = None
+    generation: int | None = None
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from reuseport.launcher.events import Reason
 from reuseport.launcher.phases import SERVING, Phase
 
 DESKS = 2
 """Workers a slot can hold at once: the one that serves and its successor or predecessor."""
+
+Stage = Literal["starting", "serving", "reloading", "stopping"]
+"""Of the whole server: `starting` until all slots have been served at once for the first time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,8 @@ class Slot:
     """Why the next worker is spawned, if one is missing."""
     opened: bool = False
     """The listeners exist, in escrow, and clients connect to them."""
+    drained: bool = False
+    """Somebody took it out of service; a restart puts it back."""
     foster: int | None = None
     """The worker of another slot that accepts here meanwhile."""
     steered: int | None = None

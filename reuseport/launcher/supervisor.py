@@ -17,11 +17,12 @@ import random
 from collections.abc import Iterator, Mapping
 
 from reuseport.launcher import events as ev
-from reuseport.launcher.events import Action, Blame, Event, Reason
+from reuseport.launcher import reports, requests
+from reuseport.launcher.events import Action, Blame, Event, Reason, Report, Request
 from reuseport.launcher.fostering import arrange
 from reuseport.launcher.phases import SERVING, Cue, Phase, after
 from reuseport.launcher.rollout import Rollout
-from reuseport.launcher.slots import Policy, Slot, Worker
+from reuseport.launcher.slots import Policy, Slot, Stage, Worker
 
 
 class Supervisor:
@@ -80,10 +81,10 @@ class Supervisor:
                 self._stop(0, self.policy.shutdown_delay, now)
             case ev.QuitRequested():
                 self._quit(now)
-            case ev.ReloadRequested():
-                self._on_reload(now)
-            case ev.ScaleRequested(by):
-                self._on_scale(by)
+            case ev.ReloadRequested() | ev.ScaleRequested() | ev.ScaleTo():
+                self._on_request(event, now)
+            case ev.DrainRequested() | ev.RestartRequested():
+                self._on_request(event, now)
         self._now = now
         self._advance(now)
         actions, self._actions = self._actions, []
@@ -107,7 +108,7 @@ class Supervisor:
             yield self._drain_at
         if self._stopping is None and self._ever_ready:
             for slot in self.slots.values():
-                if slot.missing() and not slot.full():
+                if slot.missing() and not slot.full() and not slot.drained:
                     yield slot.retry_at
             for swap in self._rollout.swaps:
                 if swap.successor is None:
@@ -129,19 +130,15 @@ class Supervisor:
         slot.generation = worker.generation
         slot.opened = True
         self._ever_ready = True
-        self._report(
-            "info",
-            f"slot {slot.number} is ready (generation {worker.generation}, "
-            f"after {now - worker.spawned_at:.2f} s, reason: {worker.reason.value})",
-        )
+        self._report(reports.ready(worker, now))
         for predecessor in predecessors:
             self._drain(predecessor, (slot.number,), now)
         self._rollout.fulfil(slot.number, worker.generation)
         if self._stopping is not None and self._drain_at is None:
             self._drain(worker, (), now)
-        if not self._announced and all(self._served(number) for number in range(self.target)):
+        if not self._announced and all(self._served(number) for number in self._wanted()):
             self._announced = True
-            self._report("info", f"all {self.target} workers are ready")
+            self._report(reports.all_ready(self.target))
 
     def _on_exited(self, worker: Worker, how: str, blame: Blame, now: float) -> None:
         before = worker.phase
@@ -150,9 +147,9 @@ class Supervisor:
         slot.workers.remove(worker)
         del self.workers[worker.number]
         if before in (Phase.DRAINING, Phase.DYING):
-            self._report("info", how)
+            self._report(reports.exited(worker, how))
             return
-        self._report("error", how)
+        self._report(reports.crashed(worker, how))
         if before is Phase.STARTING and not self._ever_ready:
             self._first_blame = self._first_blame or blame
         self._lost(worker, how, Reason.CRASH, now)
@@ -166,20 +163,19 @@ class Supervisor:
         elif worker.phase in SERVING:
             worker.phase = after(worker.phase, Cue.DRAIN)
             worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
-            self._report("warning", f"worker in slot {worker.slot} drains: it was sent SIGTERM twice")
+            self._report(reports.drains_by_itself(worker))
             self._lost(worker, "was sent SIGTERM twice", Reason.TERMINATED, now)
         worker.leaving = True
 
     def _on_limit(self, worker: Worker, reason: Reason, detail: str, now: float) -> None:
         wanted = self._stopping is None and worker.phase in SERVING
         if wanted and self._rollout.recycle(worker.slot, reason, now):
-            self._report("info", f"worker in slot {worker.slot} will be recycled: {detail}")
+            self._report(reports.recycled(worker, reason, detail))
 
     def _on_pulse(self, worker: Worker, pulse: int, late: float, now: float) -> None:
         if pulse != worker.pulse or late > 0:
             if worker.phase is Phase.STALLED and pulse != worker.pulse:
-                silent = now - worker.heard_at
-                self._report("info", f"event loop in slot {worker.slot} turns again, after {silent:.1f} s")
+                self._report(reports.turns_again(worker, now - worker.heard_at))
                 worker.phase = after(worker.phase, Cue.TURNING)
             worker.pulse = pulse
             worker.heard_at = now
@@ -192,10 +188,10 @@ class Supervisor:
         silent = now - worker.heard_at
         if worker.phase is Phase.READY and silent >= self.policy.stall_after:
             worker.phase = after(worker.phase, Cue.SILENT)
-            self._report("warning", f"event loop in slot {worker.slot} has been silent for {silent:.1f} s")
+            self._report(reports.stalled(worker, silent))
         if worker.phase is Phase.STALLED and 0 < self.policy.worker_timeout <= silent:
             why = f"event loop in slot {worker.slot} has been silent for {silent:.1f} s (--worker-timeout)"
-            self._report("error", f"{why}: stacks follow, then it is ended")
+            self._report(reports.aborted(worker, why, Reason.HANG))
             self._abort(worker, now)
             self._lost(worker, why, Reason.HANG, now)
 
@@ -214,29 +210,51 @@ class Supervisor:
             if worker.deadline is not None:
                 worker.deadline += late
 
-    def _on_reload(self, now: float) -> None:
-        if self._stopping is not None:
-            self._report("info", "reload refused: stopping")
-        elif self._rollout.generation is not None:
-            self._rollout.again = True
-            self._report("info", "a reload is running; one more follows it")
-        else:
-            self._begin_reload(now)
+    def _on_request(self, request: Request, now: float) -> None:
+        why = self.objection(request)
+        if why is not None:
+            self._report(reports.refused(requests.name(request), why))
+            return
+        match request:
+            case ev.ReloadRequested() if self._rollout.generation is not None:
+                self._rollout.again = True
+                self._report(reports.reload_follows(self._last_generation + 1))
+            case ev.ReloadRequested():
+                self._begin_reload(now)
+            case ev.ScaleRequested(by):
+                self._scale(min(max(self.target + by, 1), self.policy.capacity))
+            case ev.ScaleTo(workers):
+                self._scale(workers)
+            case ev.DrainRequested(slot):
+                self._slot(slot).drained = True
+                self._report(reports.drained(slot))
+            case ev.RestartRequested(slot):
+                self._restart(self._slot(slot), now)
 
-    def _on_scale(self, by: int) -> None:
-        wanted = min(max(self.target + by, 1), self.policy.capacity)
-        if self._stopping is not None:
-            self._report("info", "scaling refused: stopping")
-        elif wanted == self.target:
-            self._report("warning", f"scaling refused: {self.target} is the limit")
-        else:
-            self._report("info", f"scaling from {self.target} to {wanted} workers")
-            for number in range(self.target, wanted):
-                slot = self._slot(number)
-                slot.reason = Reason.SCALE
-                # It may have served an older generation before it was scaled away.
-                slot.generation = self._rollout.generation or self.generation
-            self.target = wanted
+    def _scale(self, wanted: int) -> None:
+        if wanted == self.target:
+            return
+        self._report(reports.scaled(self.target, wanted))
+        for number in range(self.target, wanted):
+            slot = self._slot(number)
+            slot.reason = Reason.SCALE
+            slot.drained = False
+            # It may have served an older generation before it was scaled away.
+            slot.generation = self._rollout.generation or self.generation
+        self.target = wanted
+
+    def _restart(self, slot: Slot, now: float) -> None:
+        serving = slot.serving()
+        if serving is not None and not slot.drained:
+            self._on_limit(serving, Reason.RESTART, "somebody asked for it", now)
+            return
+        if slot.drained:
+            # It may have missed a reload meanwhile.
+            slot.generation = self._rollout.generation or self.generation
+        slot.drained = False
+        slot.reason = Reason.RESTART
+        slot.retry_at = now
+        self._report(reports.restarted(slot.number))
 
     # ── what follows ──────────────────────────────────────────────────────────────────────────────────
 
@@ -277,30 +295,30 @@ class Supervisor:
                     f"worker in slot {worker.slot} was not ready within "
                     f"{self.policy.startup_timeout:g} s (--startup-timeout)"
                 )
-                self._report("error", f"{why}: stacks follow, then it is ended")
+                self._report(reports.aborted(worker, why, Reason.CRASH))
                 self._abort(worker, now)
                 if not self._ever_ready:
                     self._first_blame = self._first_blame or Blame.APPLICATION
                 self._lost(worker, why, Reason.CRASH, now)
             else:
-                self._report("warning", f"worker in slot {worker.slot} did not end in time: SIGKILL")
+                self._report(reports.killed(worker))
                 self._kill(worker)
 
     def _retire(self, now: float) -> None:
-        """Let the workers of slots beyond the target go.
+        """Let the workers of slots beyond the target, and of those that are out of service, go.
 
         The listeners stay, and a sibling fosters them: without steering, closing one resets who is just in
         its handshake. A slot that never had any is forgotten.
         """
-        heirs = tuple(number for number in range(self.target) if self._served(number))
-        for slot in [slot for slot in self.slots.values() if slot.number >= self.target]:
+        heirs = tuple(number for number in self._wanted() if self._served(number))
+        for slot in [slot for slot in self.slots.values() if slot.number >= self.target or slot.drained]:
             self._rollout.forget(slot.number)
             for worker in slot.workers:
                 if worker.phase is Phase.STARTING and not worker.listens:
                     self._terminate(worker, now)
                 elif worker.phase in SERVING and heirs:
                     self._drain(worker, heirs, now)
-            if not slot.workers and not slot.opened:
+            if not slot.workers and not slot.opened and not slot.drained:
                 del self.slots[slot.number]
 
     def _fill(self, now: float) -> None:
@@ -308,7 +326,7 @@ class Supervisor:
         if self._first_blame is not None and not self._ever_ready:
             return  # the first start has failed once: wait for the others' answer before trying again
         starting = sum(worker.phase is Phase.STARTING for worker in self.workers.values())
-        for number in range(self.target):
+        for number in self._wanted():
             slot = self._slot(number)
             if starting >= self.policy.starts_at_once:
                 return
@@ -328,35 +346,32 @@ class Supervisor:
         """Exit when everything that was started has failed and nothing ever was ready."""
         starting = any(worker.phase is Phase.STARTING for worker in self.workers.values())
         if self._first_blame is not None and not self._ever_ready and not starting:
-            self._report("error", "no worker became ready: giving up")
+            self._report(reports.gives_up())
             self._stop(self._first_blame.value, 0.0, now)
 
     # ── reload ────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_reload(self, now: float) -> None:
         self._last_generation += 1
-        self._rollout.begin_reload(self._last_generation, range(self.target), now)
-        self._report(
-            "info", f"reload: generation {self._last_generation}, {self.target} slots, one at a time"
-        )
+        slots = self._wanted()
+        self._rollout.begin_reload(self._last_generation, slots, now)
+        self._report(reports.reload_begun(self._last_generation, len(slots)))
 
     def _settle_reload(self, now: float) -> None:
         """Declare the reload done when no swap of it is left."""
         if not self._rollout.reloaded():
             return
         self.generation = self._rollout.generation or self.generation
-        self._report("info", f"reload: generation {self.generation} serves in every slot")
+        self._report(reports.reload_done(self.generation))
         self._end_reload(now)
 
     def _abort_reload(self, why: str, now: float) -> None:
         generation = self._rollout.generation
-        reloaded = sum(self._slot(number).generation == generation for number in range(self.target))
-        mixed = f"; {reloaded} of {self.target} slots already run the new one" if reloaded else ""
-        self._report(
-            "error",
-            f"reload to generation {generation} aborted: {why}: "
-            f"generation {self.generation} keeps serving{mixed}",
-        )
+        if generation is None:
+            raise RuntimeError("there is no reload to abort")
+        slots = self._wanted()
+        reloaded = sum(self._slot(number).generation == generation for number in slots)
+        self._report(reports.reload_aborted(generation, why, self.generation, reloaded, len(slots)))
         self._end_reload(now)
 
     def _end_reload(self, now: float) -> None:
@@ -377,12 +392,12 @@ class Supervisor:
                 worker.deadline = now + self.policy.kill_grace
             elif worker.phase is Phase.STARTING:
                 self._terminate(worker, now)
-        self._report("info", f"stopping in {delay:g} s" if delay else "stopping")
+        self._report(reports.stops(delay))
 
     def _quit(self, now: float) -> None:
         if self._stopping is None:
             self._stop(0, 0.0, now)
-        self._report("warning", "stopping at once")
+        self._report(reports.quits())
         self._drain_at = None
         for worker in self.workers.values():
             self._kill(worker)
@@ -449,8 +464,8 @@ class Supervisor:
         pause = self.policy.backoff(slot.losses) * self._rng.uniform(0.5, 1.0)
         slot.retry_at = now + pause
         slot.reason = reason
-        if pause and slot.missing() and self._ever_ready:
-            self._report("warning", f"slot {slot.number} is tried again in {pause:.1f} s")
+        if pause and slot.missing() and not slot.drained and self._ever_ready:
+            self._report(reports.backs_off(slot.number, pause))
         swap = self._rollout.of_successor(worker.number)
         if swap is None:
             return
@@ -462,6 +477,35 @@ class Supervisor:
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────
 
+    def objection(self, request: Request) -> str | None:
+        """Why this would be refused now; None: `handle` carries it out."""
+        if self._stopping is not None and not isinstance(request, ev.StopRequested):
+            return "stopping"
+        wanted = self._wanted()
+        drained = set(range(self.target)) - set(wanted)
+        served = [number for number in wanted if self._served(number)]
+        return requests.objection(request, self.target, self.policy.capacity, drained, served)
+
+    def promised(self) -> int:
+        """The generation that a reload asked for last brings, or has brought."""
+        return self._last_generation + self._rollout.again
+
+    def reloading(self) -> tuple[int, int, int] | None:
+        """The generation of the reload that runs, how many slots have it, and how many are to."""
+        if self._rollout.generation is None:
+            return None
+        wanted = len(self._wanted())
+        left = sum(swap.reason is Reason.RELOAD for swap in self._rollout.swaps)
+        return self._rollout.generation, max(0, wanted - left), wanted
+
+    def stage(self) -> Stage:
+        """Where the server as a whole is."""
+        if self._stopping is not None:
+            return "stopping"
+        if not self._announced:
+            return "starting"
+        return "serving" if self._rollout.generation is None else "reloading"
+
     def _slot(self, number: int) -> Slot:
         return self.slots.setdefault(number, Slot(number, self._rollout.generation or self.generation))
 
@@ -469,5 +513,13 @@ class Supervisor:
         slot = self.slots.get(number)
         return slot is not None and slot.serving() is not None
 
-    def _report(self, level: ev.Level, text: str) -> None:
-        self._actions.append(ev.Report(level, text))
+    def _wanted(self) -> list[int]:
+        """The slots that are to be served."""
+        return [
+            number
+            for number in range(self.target)
+            if number not in self.slots or not self.slots[number].drained
+        ]
+
+    def _report(self, report: Report) -> None:
+        self._actions.append(report)

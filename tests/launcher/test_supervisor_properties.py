@@ -85,6 +85,7 @@ class World(RuleBasedStateMachine):
         match action:
             case ev.Spawn(worker, slot, desk):
                 assert not stopping, "nothing starts while stopping"
+                assert slot not in self.drained(), "nothing starts in a slot that is out of service"
                 assert worker not in self.alive
                 assert desk not in {spawn.desk for spawn in self.alive.values() if spawn.slot == slot}
                 self.alive[worker] = action
@@ -124,7 +125,7 @@ class World(RuleBasedStateMachine):
                 pass
 
     def check_drain(self, slot: int, worker: int, stopping: bool) -> None:
-        if stopping or self.supervisor._stopping is not None or slot >= self.supervisor.target:
+        if stopping or self.supervisor._stopping is not None or slot not in self.wanted():
             return
         successors = [n for n, spawn in self.alive.items() if spawn.slot == slot and n != worker]
         assert any(n in self.ready for n in successors), "nothing drains without a ready successor"
@@ -134,6 +135,12 @@ class World(RuleBasedStateMachine):
 
     def running(self) -> bool:
         return self.exit_code is None
+
+    def drained(self) -> set[int]:
+        return {slot.number for slot in self.supervisor.slots.values() if slot.drained}
+
+    def wanted(self) -> list[int]:
+        return sorted(set(range(self.supervisor.target)) - self.drained())
 
     # ── what can happen ───────────────────────────────────────────────────────────────────────────────
 
@@ -219,6 +226,35 @@ class World(RuleBasedStateMachine):
     def is_asked_to_scale(self, by: int) -> None:
         self.feed(ev.ScaleRequested(by))
 
+    @precondition(lambda self: self.running())
+    @rule(workers=st.integers(0, CAPACITY + 1))
+    def is_asked_for_so_many(self, workers: int) -> None:
+        self.asks(ev.ScaleTo(workers))
+
+    @precondition(lambda self: self.running())
+    @rule(slot=st.integers(-1, CAPACITY))
+    def is_asked_to_drain_a_slot(self, slot: int) -> None:
+        self.asks(ev.DrainRequested(slot))
+
+    @precondition(lambda self: self.running())
+    @rule(slot=st.integers(-1, CAPACITY))
+    def is_asked_to_restart_a_slot(self, slot: int) -> None:
+        self.asks(ev.RestartRequested(slot))
+
+    def asks(self, request: ev.ScaleTo | ev.DrainRequested | ev.RestartRequested) -> None:
+        """An objection changes nothing."""
+        why = self.supervisor.objection(request)
+        before = self.supervisor.target, self.drained()
+        self.feed(request)
+        if why is not None:
+            assert (self.supervisor.target, self.drained()) == before
+        elif isinstance(request, ev.DrainRequested):
+            assert request.slot in self.drained()
+        elif isinstance(request, ev.RestartRequested):
+            assert request.slot not in self.drained()
+        else:
+            assert self.supervisor.target == request.workers
+
     # Rare, or every run would end before anything interesting happens.
     @precondition(lambda self: self.running())
     @rule(data=st.data(), chance=st.integers(0, 15))
@@ -249,7 +285,7 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def one_planned_replacement_at_a_time(self) -> None:
-        planned = {Reason.RELOAD, Reason.LIFETIME, *RECYCLES}
+        planned = {Reason.RELOAD, Reason.LIFETIME, Reason.RESTART, *RECYCLES}
         overlaps = [
             worker
             for worker in self.supervisor.workers.values()
@@ -257,7 +293,7 @@ class World(RuleBasedStateMachine):
             and worker.reason in planned
             # With nobody to replace it is a start like any other: its slot was scaled away, and is back.
             and self.supervisor.slots[worker.slot].serving() is not None
-            and worker.slot < self.supervisor.target
+            and worker.slot in self.wanted()
         ]
         assert len(overlaps) <= 1
 
@@ -276,7 +312,7 @@ class World(RuleBasedStateMachine):
         if supervisor._stopping is not None or not self.ever_ready:
             return
         starting = sum(worker.phase is Phase.STARTING for worker in supervisor.workers.values())
-        for number in range(supervisor.target):
+        for number in self.wanted():
             slot = supervisor.slots.get(number)
             if starting < self.policy.starts_at_once:
                 assert slot is not None
@@ -331,6 +367,9 @@ class World(RuleBasedStateMachine):
     def heals(self) -> None:
         """When workers behave, every slot is served again and every plan is carried out."""
         self.silent.clear()
+        for slot in self.drained():
+            if slot < self.supervisor.target:
+                self.feed(ev.RestartRequested(slot))
         for _ in range(600):
             for number in self.numbers():
                 worker = self.supervisor.workers.get(number)
@@ -476,6 +515,13 @@ class FostersOnlyOnce(Supervisor):
         self._actions = [a for a in self._actions if not (isinstance(a, ev.Foster) and a.slot in orphaned)]
 
 
+class ForgetsWhoIsDrained(Supervisor):
+    """A slot that is out of service is filled like any other."""
+
+    def _wanted(self) -> list[int]:
+        return list(range(self.target))
+
+
 class NeverFences(Supervisor):
     """The kernel goes on choosing a slot whose worker is dead."""
 
@@ -494,6 +540,7 @@ class NeverForgives(Supervisor):
 
 
 BUGS = [
+    ForgetsWhoIsDrained,
     NeverFences,
     NeverForgives,
     DrainsBeforeReady,
