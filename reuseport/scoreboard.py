@@ -19,7 +19,7 @@ import enum
 import fcntl
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 ROW_WORDS = 64
 DESKS = 2
@@ -154,6 +154,8 @@ class SlotWord(enum.IntEnum):
     """How the kernel chooses a listener, the same in every slot: 0 hashed, 1 migrating, 2 steered."""
     FOSTERS_STALL = 9
     """Times a sibling accepted for this slot because its worker was blocked."""
+    FOSTERS_DRAIN = 10
+    """Times a sibling accepted for this slot because it was taken out of service."""
 
     FOLDED = 24
     """From here on, the counters of workers that are gone, in the order of COUNTERS."""
@@ -221,6 +223,14 @@ class Scoreboard:
         """What this slot's workers have counted, ever: those that are gone and those that live."""
         folded = self.slot(slot)[_FOLDED[counter]]
         return folded + sum(words[counter] for words in self._desks(slot))
+
+    def totals(self, slot: int) -> Mapping[Desk, int]:
+        """All counters of the slot as `total` has them, in one go."""
+        row = self.slot(slot).tolist()
+        desks = [words.tolist() for words in self._desks(slot)]
+        return {
+            counter: row[folded] + sum(desk[counter] for desk in desks) for counter, folded in _FOLDED.items()
+        }
 
     def in_flight(self, slot: int) -> int:
         """Requests being answered in this slot now."""

@@ -16,7 +16,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 
 from reuseport.channel import (
@@ -35,14 +35,19 @@ from reuseport.channel import (
     Unfoster,
 )
 from reuseport.errors import ReuseportError
+from reuseport.history import Kind
+from reuseport.instance import Instance
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, strays
 from reuseport.launcher.balance import LATE_NS, Balance
 from reuseport.launcher.burden import WINDOW
+from reuseport.launcher.chronicle import Chronicle
 from reuseport.launcher.events import Action, Blame, Event, Reason
 from reuseport.launcher.identity import Identity
 from reuseport.launcher.memory import MemoryWatch
 from reuseport.launcher.neighbours import Neighbours
+from reuseport.launcher.operator import Operator
+from reuseport.launcher.overview import Overview
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.queues import LOOK, Queues
@@ -50,6 +55,7 @@ from reuseport.launcher.readings import read
 from reuseport.launcher.rebalancing import Rebalancing
 from reuseport.launcher.slots import Policy
 from reuseport.launcher.supervisor import Supervisor
+from reuseport.launcher.usage import Usage
 from reuseport.logs import give_files_to, reopen
 from reuseport.scoreboard import Desk, SlotWord
 from reuseport.settings import Settings
@@ -60,6 +66,9 @@ LATE = 1.0
 """Seconds of lateness from which on the launcher blames itself: it was stopped, or the machine was."""
 DEAF = 1.0
 """Seconds an exit may follow the end of file on the channel; after that the application closed it."""
+
+Attach = Callable[[asyncio.AbstractEventLoop, Instance], Callable[[], Coroutine[None, None, None]]]
+"""Begins to show and steer the instance in this loop, and returns what ends that."""
 
 log = logging.getLogger("reuseport")
 
@@ -86,6 +95,7 @@ class Launcher:
         self.neighbours = Neighbours(ports, steered=balance.choice.steered)
         self.supervisor = Supervisor(policy, random.Random())
         self.processes: dict[int, Process] = {}
+        self.chronicle = Chronicle(self.scoreboard)
         self.exit_code: int | None = None
         self._loop = asyncio.new_event_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -96,9 +106,11 @@ class Launcher:
         self._oom_kills = exits.oom_kills()
         self._broken: BaseException | None = None
 
-    def run(self) -> int:
-        """Serve until a stop is complete."""
+    def run(self, attach: Attach | None = None) -> int:
+        """Serve until a stop is complete; meanwhile, whatever `attach` brings sees and steers us."""
         self._loop.set_exception_handler(self._break)
+        operator = self._operator()
+        detach = None
         try:
             for number, react in self._reactions().items():
                 self._loop.add_signal_handler(number, react)
@@ -106,10 +118,15 @@ class Launcher:
             self._loop.add_reader(self.queues.fileno(), self._on_waiting)
             if self.settings.rebalance and not self.settings.ssl_certfile:  # what is encrypted cannot move
                 self._loop.call_later(WINDOW, self._rebalance)
+            if attach is not None:
+                detach = attach(self._loop, operator)
             self.feed(ev.Begin())
             if self.exit_code is None:
                 self._loop.run_forever()
         finally:
+            if detach is not None:
+                self._loop.run_until_complete(detach())
+            operator.close()
             if self._timer is not None:
                 self._timer.cancel()
             self._loop.close()
@@ -119,6 +136,27 @@ class Launcher:
         if self.exit_code is None:
             raise RuntimeError("the event loop stopped without an exit code")
         return self.exit_code
+
+    def _operator(self) -> Operator:
+        usage = Usage()
+        overview = Overview(
+            self.settings,
+            self.supervisor,
+            self.processes,
+            self.ports,
+            self.balance,
+            self.chronicle,
+            usage,
+        )
+        return Operator(
+            self.supervisor,
+            self.processes,
+            overview,
+            self.chronicle,
+            usage,
+            self.feed,
+            self._loop.time,
+        )
 
     def _reactions(self) -> Mapping[signal.Signals, Callable[[], None]]:
         """What each signal means. Handlers run in the loop, between two other callbacks."""
@@ -161,7 +199,8 @@ class Launcher:
 
     def _on_timer(self) -> None:
         for sentence in self.neighbours.look(self._loop.time()):
-            log.warning(sentence)
+            self.chronicle.note(Kind.FOREIGN_LISTENER, sentence, level="warning")
+        self.chronicle.look(self.supervisor.slots, self._loop.time())
         for number, detail in self.memory.look(self.processes.values(), self._loop.time()):
             self.feed(ev.LimitReached(number, Reason.MAX_RSS, detail))
         late = self._loop.time() - self._wake_at
@@ -270,11 +309,11 @@ class Launcher:
             self.feed(ev.WorkerLeaving(number))
 
     def _tell(self, slot: int, text: str) -> None:
-        if text == self._told:
-            log.error("worker in slot %d could not start, for the same reason", slot)
-        else:
-            self._told = text
-            log.error("worker in slot %d could not start: %s", slot, text)
+        why = ", for the same reason" if text == self._told else f": {text}"
+        self._told = text
+        self.chronicle.note(
+            Kind.COULD_NOT_START, f"worker in slot {slot} could not start{why}", level="error", slot=slot
+        )
 
     def _on_exit(self, number: int) -> None:
         """The pidfd is readable: hear the worker's last words, reap it, tell the supervisor."""
@@ -289,7 +328,9 @@ class Launcher:
         process.close()
         self.scoreboard.leave_desk(process.spawn.slot, process.spawn.desk)
         blame = self._blames.pop(number, Blame.APPLICATION)
-        self.feed(ev.WorkerExited(number, self._explain(process, status), blame))
+        how = self._explain(process, status)
+        self.chronicle.gone(process.spawn.slot, status, how)
+        self.feed(ev.WorkerExited(number, how, blame))
 
     def _explain(self, process: Process, status: int) -> str:
         slot, pid = process.spawn.slot, process.pid
@@ -318,7 +359,7 @@ class Launcher:
             give_files_to(self.identity.uid)
         for process in self.processes.values():
             self._send(process, ReopenLogs())
-        log.info("log files opened again")
+        self.chronicle.note(Kind.LOGS_REOPENED, "log files opened again")
 
     # ── actions ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -334,6 +375,7 @@ class Launcher:
                     self._foster(worker, slot)
                 case ev.Unfoster(worker, slot):
                     self._send(self.processes[worker], Unfoster(slot))
+                    log.debug("slot %d is fostered no more", slot)
                 case ev.Steer(slot, desk):
                     self._steer(slot, desk)
                 case ev.Terminate(worker):
@@ -344,8 +386,8 @@ class Launcher:
                     self._end(worker, signal.SIGKILL)
                 case ev.Release():
                     self._release()
-                case ev.Report(level, text):
-                    log.log(logging.getLevelNamesMapping()[level.upper()], text)
+                case ev.Report():
+                    self.chronicle.report(action)
                 case ev.Exit(code):
                     self.exit_code = code
                     self._loop.stop()
@@ -368,6 +410,7 @@ class Launcher:
             self._loop.call_soon(self.feed, ev.WorkerExited(spawn.worker, how, Blame.OPERATOR))
             return
         self.processes[spawn.worker] = process
+        self.chronicle.spawned(spawn)
         self._loop.add_reader(process.pidfd, self._on_exit, spawn.worker)
         self._loop.add_reader(process.channel.fileno(), self._on_message, spawn.worker)
         shared = self.ports.shared_fds()
@@ -392,16 +435,16 @@ class Launcher:
         self.queues.watch(slot, listeners)
 
     def _foster(self, worker: int, slot: int) -> None:
-        words = self.scoreboard.slot(slot)
         if slot >= self.supervisor.target:
-            cause, level = SlotWord.FOSTERS_SCALE, logging.INFO
+            cause, word = "scale", SlotWord.FOSTERS_SCALE
         elif self.supervisor.slots[slot].serving() is not None:
-            # It may be a matter of milliseconds, and happen all the time.
-            cause, level = SlotWord.FOSTERS_STALL, logging.DEBUG
+            cause, word = "stall", SlotWord.FOSTERS_STALL
+        elif self.supervisor.slots[slot].drained:
+            cause, word = "drain", SlotWord.FOSTERS_DRAIN
         else:
-            cause, level = SlotWord.FOSTERS_CRASH, logging.INFO
-        words[cause] += 1
-        log.log(level, "slot %d is fostered by slot %d", slot, self.processes[worker].spawn.slot)
+            cause, word = "crash", SlotWord.FOSTERS_CRASH
+        self.scoreboard.slot(slot)[word] += 1
+        self.chronicle.fostered(slot, self.processes[worker].spawn.slot, cause)
         receiving, _ = self.ports.inbox(slot)
         self._send(self.processes[worker], Foster(slot), [receiving, *self.ports.listeners(slot)])
 

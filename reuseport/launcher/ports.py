@@ -67,6 +67,10 @@ class Ports:
                 undo.pop_all()
         return self._escrow[slot]
 
+    def opened(self, slot: int) -> Sequence[socket.socket]:
+        """The slot's listeners, as far as there are any."""
+        return self._escrow.get(slot, ())
+
     def listening(self) -> Iterator[socket.socket]:
         """The listeners of all slots, also those that do not listen yet."""
         return itertools.chain.from_iterable(self._escrow.values())
@@ -101,6 +105,13 @@ class Ports:
             for end in ends:
                 end.close()
         self._inboxes.clear()
+
+    def places(self, scheme: str) -> list[str]:
+        """Where clients connect: URLs, and the names of shared sockets."""
+        return [
+            *(endpoint.url(scheme) for endpoint in self.endpoints()),
+            *(shared.name for shared in self.shared),
+        ]
 
     def describe(self, scheme: str) -> str:
         """Where clients connect, for people."""

@@ -38,7 +38,7 @@ class Supervisor:
         self._last_number = 0
         self._last_generation = 1
         self._begun = False
-        self._ever_ready = False
+        self.ever_ready = False
         self._announced = False
         self._first_blame: Blame | None = None
         self._rollout = Rollout()
@@ -106,7 +106,7 @@ class Supervisor:
                 yield worker.retire_at
         if self._drain_at is not None:
             yield self._drain_at
-        if self._stopping is None and self._ever_ready:
+        if self._stopping is None and self.ever_ready:
             for slot in self.slots.values():
                 if slot.missing() and not slot.full() and not slot.drained:
                     yield slot.retry_at
@@ -129,7 +129,7 @@ class Supervisor:
             worker.retire_at = now + self.policy.lifetime + jitter
         slot.generation = worker.generation
         slot.opened = True
-        self._ever_ready = True
+        self.ever_ready = True
         self._report(reports.ready(worker, now))
         for predecessor in predecessors:
             self._drain(predecessor, (slot.number,), now)
@@ -150,7 +150,7 @@ class Supervisor:
             self._report(reports.exited(worker, how))
             return
         self._report(reports.crashed(worker, how))
-        if before is Phase.STARTING and not self._ever_ready:
+        if before is Phase.STARTING and not self.ever_ready:
             self._first_blame = self._first_blame or blame
         self._lost(worker, how, Reason.CRASH, now)
 
@@ -297,7 +297,7 @@ class Supervisor:
                 )
                 self._report(reports.aborted(worker, why, Reason.CRASH))
                 self._abort(worker, now)
-                if not self._ever_ready:
+                if not self.ever_ready:
                     self._first_blame = self._first_blame or Blame.APPLICATION
                 self._lost(worker, why, Reason.CRASH, now)
             else:
@@ -323,7 +323,7 @@ class Supervisor:
 
     def _fill(self, now: float) -> None:
         """Start the missing workers, a few at a time."""
-        if self._first_blame is not None and not self._ever_ready:
+        if self._first_blame is not None and not self.ever_ready:
             return  # the first start has failed once: wait for the others' answer before trying again
         starting = sum(worker.phase is Phase.STARTING for worker in self.workers.values())
         for number in self._wanted():
@@ -345,7 +345,7 @@ class Supervisor:
     def _give_up_first_start(self, now: float) -> None:
         """Exit when everything that was started has failed and nothing ever was ready."""
         starting = any(worker.phase is Phase.STARTING for worker in self.workers.values())
-        if self._first_blame is not None and not self._ever_ready and not starting:
+        if self._first_blame is not None and not self.ever_ready and not starting:
             self._report(reports.gives_up())
             self._stop(self._first_blame.value, 0.0, now)
 
@@ -464,7 +464,7 @@ class Supervisor:
         pause = self.policy.backoff(slot.losses) * self._rng.uniform(0.5, 1.0)
         slot.retry_at = now + pause
         slot.reason = reason
-        if pause and slot.missing() and not slot.drained and self._ever_ready:
+        if pause and slot.missing() and not slot.drained and self.ever_ready:
             self._report(reports.backs_off(slot.number, pause))
         swap = self._rollout.of_successor(worker.number)
         if swap is None:

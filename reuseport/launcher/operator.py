@@ -1,0 +1,108 @@
+"""The launcher as whoever shows or steers it sees it: implements `instance.Instance`.
+
+What is asked for becomes an event like a signal's; what is refused changes nothing and raises the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from reuseport.history import History
+from reuseport.instance import Readiness, RefusedError, Sample, Status, UnknownSlotError
+from reuseport.launcher import events as ev
+from reuseport.launcher.chronicle import Chronicle
+from reuseport.launcher.events import Event, Request
+from reuseport.launcher.overview import Overview
+from reuseport.launcher.process import Process
+from reuseport.launcher.supervisor import Supervisor
+from reuseport.launcher.usage import Usage
+
+
+class Operator:
+    """Borrows everything but the usage, whose thread it ends. In the launcher's event loop only."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        processes: Mapping[int, Process],
+        overview: Overview,
+        chronicle: Chronicle,
+        usage: Usage,
+        feed: Callable[[Event], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._supervisor = supervisor
+        self._processes = processes
+        self._overview = overview
+        self._chronicle = chronicle
+        self._usage = usage
+        self._feed = feed
+        self._clock = clock
+
+    @property
+    def history(self) -> History:
+        """What has happened."""
+        return self._chronicle.history
+
+    def status(self) -> Status:
+        """Everything now."""
+        return self._overview.status(self._clock())
+
+    def sample(self) -> Sample:
+        """The sums now."""
+        return self._overview.sample()
+
+    def readiness(self) -> Readiness:
+        """What probes ask for."""
+        return {
+            "state": self._supervisor.stage(),
+            "ready": self._overview.ready(),
+            "workers": self._supervisor.target,
+            "ever_ready": self._supervisor.ever_ready,
+        }
+
+    async def look(self) -> None:
+        """Read memory and descriptors of all workers, in a thread."""
+        await self._usage.look([process.pid for process in self._processes.values()])
+
+    # ── requests ──────────────────────────────────────────────────────────────────────────────────────
+
+    def reload(self) -> int:
+        """The generation that the reload will bring. Raises RefusedError."""
+        self._ask(ev.ReloadRequested())
+        return self._supervisor.promised()
+
+    def scale(self, workers: int) -> None:
+        """Raises RefusedError."""
+        self._ask(ev.ScaleTo(workers))
+
+    def drain(self, slot: int) -> None:
+        """Raises RefusedError, UnknownSlotError."""
+        self._know(slot)
+        self._ask(ev.DrainRequested(slot))
+
+    def restart(self, slot: int) -> None:
+        """Raises RefusedError, UnknownSlotError."""
+        self._know(slot)
+        self._ask(ev.RestartRequested(slot))
+
+    def stop(self) -> None:
+        """Raises RefusedError."""
+        if self._supervisor.stage() == "stopping":
+            raise RefusedError("stopping already; a second SIGTERM to the launcher stops at once")
+        self._ask(ev.StopRequested())
+
+    def close(self) -> None:
+        """End the thread that reads /proc."""
+        self._usage.close()
+
+    def _ask(self, request: Request) -> None:
+        why = self._supervisor.objection(request)
+        self._feed(request)
+        if why is not None:
+            raise RefusedError(why)
+
+    def _know(self, slot: int) -> None:
+        if not 0 <= slot < self._supervisor.target or slot not in self._supervisor.slots:
+            last = self._supervisor.target - 1
+            raise UnknownSlotError(f"there is no slot {slot}: they are 0 to {last}")

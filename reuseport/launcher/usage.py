@@ -1,0 +1,109 @@
+"""Memory and descriptors of the workers, from /proc by psutil, read when somebody wants to see them.
+
+PSS walks the worker's page tables, a millisecond or more for a large one, so all of it is read in a thread.
+What the kernel hides from us (the workers' user is another one, and we gave CAP_SYS_PTRACE up) is None.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
+
+FRESH = 5.0
+"""Seconds for which what was read is good enough."""
+PSS_FRESH = 10.0
+"""The same for what is dear to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Of one process: resident and proportional set size in bytes, open descriptors."""
+
+    rss: int | None = None
+    pss: int | None = None
+    open_fds: int | None = None
+
+
+NOTHING = Used()
+
+
+class Usage:
+    """What was read last, by pid. Owns its thread, which exists once somebody has looked."""
+
+    def __init__(self) -> None:
+        self._used: dict[int, Used] = {}
+        self._read_at = self._pss_at = float("-inf")
+        self._thread: ThreadPoolExecutor | None = None
+        self._reading: asyncio.Future[dict[int, Used]] | None = None
+
+    def of(self, pid: int) -> Used:
+        """As of the last look; of who came later nothing is known."""
+        return self._used.get(pid, NOTHING)
+
+    async def look(self, pids: Collection[int]) -> None:
+        """Read again, unless what is known is fresh and has everybody in it. Callers share one reading."""
+        if self._reading is None:
+            now = time.monotonic()
+            if now - self._read_at < FRESH and self._used.keys() >= set(pids):
+                return
+            known = self._used if now - self._pss_at < PSS_FRESH else {}
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, "usage")
+            loop = asyncio.get_running_loop()
+            self._reading = loop.run_in_executor(self._thread, _read, sorted(pids), known)
+            self._reading.add_done_callback(self._done)
+            self._read_at = now
+            self._pss_at = self._pss_at if known else now
+        await asyncio.shield(self._reading)
+
+    def _done(self, reading: asyncio.Future[dict[int, Used]]) -> None:
+        self._reading = None
+        if not reading.cancelled():
+            self._used = reading.result()
+
+    def close(self) -> None:
+        """End the thread; a reading under way is waited for."""
+        if self._thread is not None:
+            self._thread.shutdown()
+
+
+def _read(pids: Collection[int], known: dict[int, Used]) -> dict[int, Used]:
+    """`known` has PSS that is fresh enough."""
+    import psutil  # in the thread, and only for whoever looks
+
+    used = {}
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                rss = process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+        used[pid] = Used(rss, known[pid].pss if pid in known else _pss(process), _open_fds(process))
+    return used
+
+
+def _pss(process: psutil.Process) -> int | None:
+    import psutil
+
+    try:
+        pss: int = process.memory_full_info().pss
+    except psutil.Error:
+        return None
+    return pss
+
+
+def _open_fds(process: psutil.Process) -> int | None:
+    import psutil
+
+    try:
+        return process.num_fds()
+    except psutil.Error:
+        return None
