@@ -132,9 +132,10 @@ def _serve(context: click.Context, /, **_: Any) -> None:
     with _refusals(context):
         settings = settings_of(context)
         # Here and not above: --help, --version and a mistyped flag need none of it.
+        from reuseport.admin.front import admin
         from reuseport.launcher.serve import serve
 
-        context.exit(serve(settings))
+        context.exit(serve(settings, admin))
 
 
 @click.pass_context

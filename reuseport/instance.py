@@ -7,8 +7,9 @@ seconds, sizes bytes; counters are totals since the launcher's start that never 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, TypedDict
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Protocol, TypeAlias, TypedDict
 
 from reuseport.history import History
 
@@ -194,3 +195,7 @@ class Instance(Protocol):
 
     def stop(self) -> None:
         """Stop gracefully. Raises RefusedError when that is under way: a second time would be at once."""
+
+
+Attach: TypeAlias = Callable[[asyncio.AbstractEventLoop, Instance], Callable[[], Coroutine[None, None, None]]]
+"""Begins to show and steer the instance in this loop, and returns what ends that."""

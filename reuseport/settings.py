@@ -65,6 +65,7 @@ class Topic:
 _application, _workers, _address = Topic("Application"), Topic("Workers"), Topic("Address")
 _balance, _identity = Topic("Balance"), Topic("Privileges")
 _recycling, _files = Topic("Recycling"), Topic("Logs and files")
+_admin = Topic("Control and admin")
 _listen, _run, _speak = Topic("uvicorn: address"), Topic("uvicorn: application"), Topic("uvicorn: protocols")
 _head, _limit, _log = Topic("uvicorn: headers"), Topic("uvicorn: limits"), Topic("uvicorn: logs")
 _tls, _watch = Topic("uvicorn: TLS"), Topic("uvicorn: reload")
@@ -157,6 +158,24 @@ class Settings:
         None, text("PATH"), "Append the access log to this file instead of stdout; reopened on SIGUSR1."
     )
     pid_file: str | None = _files(None, text("PATH"), "Write the launcher's pid here.", "-p", "--pid-file")
+
+    control: str | None = _admin(
+        None, text("PATH"), "Put the control socket here; without it, into the runtime directory."
+    )
+    no_control: bool = _admin(False, SWITCH, "Open no control socket.")
+    admin: str | None = _admin(
+        None, text("ADDRESS"), "Serve page, API, probes and metrics at HOST:PORT or unix:PATH."
+    )
+    admin_token_file: str | None = _admin(
+        None, text("PATH"), "Who sends the token in this file may also act at the admin address."
+    )
+    admin_hosts: tuple[str, ...] = _admin(
+        (), texts("NAME"), "Answer also to this host name at the admin address; repeatable.", "--admin-host"
+    )
+    admin_open: bool = _admin(
+        False, SWITCH, "Let the admin address be reached from other machines without a token."
+    )
+    min_ready: int = _admin(1, integer(1), "So many workers must be ready for /readyz to say so.")
 
     host: str = _listen(
         "127.0.0.1", text("HOST"), "Listen on this host; 0.0.0.0 when only $PORT says where to listen."

@@ -122,6 +122,30 @@ def bind_listener(endpoint: Endpoint, cpu: int | None = None) -> socket.socket:
     return listener
 
 
+def listen_alone(address: TCPAddress, backlog: int) -> tuple[socket.socket, ...]:
+    """Listen where nobody else may, in no group: at each endpoint of the address that this host has.
+
+    Non-blocking, not inheritable. SO_REUSEADDR lets us in past the TIME_WAIT connections of our last run and,
+    among sockets without SO_REUSEPORT, past nobody who listens (socket(7)). Raises as `reserve` does.
+    """
+    endpoints = resolve(address)
+    with contextlib.ExitStack() as undo:
+        listeners: list[socket.socket] = []
+        for endpoint in endpoints:
+            try:
+                listener = undo.enter_context(_bound(endpoint, _ALONE, reuseaddr=1))
+                listener.listen(backlog)
+            except OSError as error:
+                if error.errno in ABSENT and (listeners or endpoint is not endpoints[-1]):
+                    continue
+                _explain(endpoint, error)
+                raise
+            listener.setblocking(False)
+            listeners.append(listener)
+        undo.pop_all()
+    return tuple(listeners)
+
+
 def accept_queue(listener: socket.socket) -> AcceptQueue:
     """Read a TCP listener's queue through TCP_INFO (tcp(7)): 1.6 µs, any duplicate of the descriptor will do.
 
@@ -131,13 +155,14 @@ def accept_queue(listener: socket.socket) -> AcceptQueue:
     return AcceptQueue(*_TCP_INFO.unpack(info))
 
 
-def _bound(endpoint: Endpoint, reuseport: int) -> socket.socket:
+def _bound(endpoint: Endpoint, reuseport: int, reuseaddr: int = 0) -> socket.socket:
     with contextlib.ExitStack() as undo:
         # The protocol is named: with 0, asyncio does not recognise what it accepts as TCP and leaves Nagle's
         # algorithm on (asyncio/base_events.py, _set_nodelay).
         listener = undo.enter_context(socket.socket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
-        # Never SO_REUSEADDR as well: then another user could bind and listen over our silent reservation.
+        # Never both: with SO_REUSEADDR another user could bind and listen over our silent reservation.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuseport)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuseaddr)
         if endpoint.family == socket.AF_INET6:
             # Set for every address, so that net.ipv6.bindv6only does not decide. Only members that agree on
             # it share a group.

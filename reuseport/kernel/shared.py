@@ -28,19 +28,19 @@ class FileIdentity:
         return cls(status.st_dev, status.st_ino)
 
 
-def open_unix(address: UnixAddress) -> socket.socket:
-    """Bind the one Unix socket all workers share. Non-blocking, not inheritable, not yet listening.
+def open_unix(address: UnixAddress, mode: int | None = None) -> socket.socket:
+    """Bind a Unix socket, such as the one all workers share. Non-blocking, not inheritable, not listening.
 
-    The file gets the mode of the socket file it replaces, else 0666. Raises ConfigurationError when somebody
-    serves there, when the path is something else, or when its directory is missing or not writable.
+    The file gets `mode`; None: that of the socket file it replaces, else 0666. Raises ConfigurationError when
+    somebody serves there, when the path is something else, or when its directory is missing or not writable.
     """
     try:
-        mode = strangers.clear_path(address)
+        before = strangers.clear_path(address)
         with contextlib.ExitStack() as undo:
             listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             listener.bind(address.path)
             # bind(2) applies the umask; until here the file is only stricter than it will be.
-            Path(address.path).chmod(mode)
+            Path(address.path).chmod(before if mode is None else mode)
             listener.setblocking(False)
             undo.pop_all()
     except OSError as error:

@@ -16,8 +16,9 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from reuseport.channel import (
     DescriptorsLostError,
@@ -36,7 +37,7 @@ from reuseport.channel import (
 )
 from reuseport.errors import ReuseportError
 from reuseport.history import Kind
-from reuseport.instance import Instance
+from reuseport.instance import Attach
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, strays
 from reuseport.launcher.balance import LATE_NS, Balance
@@ -66,9 +67,6 @@ LATE = 1.0
 """Seconds of lateness from which on the launcher blames itself: it was stopped, or the machine was."""
 DEAF = 1.0
 """Seconds an exit may follow the end of file on the channel; after that the application closed it."""
-
-Attach = Callable[[asyncio.AbstractEventLoop, Instance], Callable[[], Coroutine[None, None, None]]]
-"""Begins to show and steer the instance in this loop, and returns what ends that."""
 
 log = logging.getLogger("reuseport")
 
@@ -173,9 +171,15 @@ class Launcher:
             signal.SIGCHLD: self._reap_strays,
         }
 
-    def _break(self, _: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
-        """An exception in a callback is a defect: end the launcher with it. The workers drain."""
+    def _break(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception in a callback of ours is a defect: end the launcher with it. The workers drain.
+
+        Whatever a visitor breaks, in tasks, transports and callbacks that are not ours, is only told.
+        """
         error = context.get("exception")
+        if not _is_ours(context):
+            loop.default_exception_handler(context)
+            return
         self._broken = error if isinstance(error, BaseException) else RuntimeError(str(context["message"]))
         self._loop.stop()
 
@@ -470,3 +474,12 @@ class Launcher:
         process.channel.flush()
         if not process.channel.waiting:
             self._loop.remove_writer(process.channel.fileno())
+
+
+def _is_ours(context: Mapping[str, Any]) -> bool:
+    """Whether a callback of the launcher's own failed: we give the loop neither tasks nor transports."""
+    callback = getattr(context.get("handle"), "_callback", None)
+    while isinstance(callback, partial):
+        callback = callback.func
+    module = getattr(callback, "__module__", None) or ""
+    return callback is not None and module.startswith("reuseport.launcher")

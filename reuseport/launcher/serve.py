@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeAlias
 
 from reuseport import logs
+from reuseport.instance import Attach
 from reuseport.launcher import ports
 from reuseport.launcher.balance import chosen
 from reuseport.launcher.identity import give_up, identity_of
@@ -24,7 +28,11 @@ SPARE_SLOTS = 64
 log = logging.getLogger("reuseport")
 
 
-def serve(settings: Settings) -> int:
+Admin: TypeAlias = Callable[[Settings], AbstractContextManager[Attach]]
+"""Opens what shows and steers us, before anything is started."""
+
+
+def serve(settings: Settings, admin: Admin | None = None) -> int:
     """Serve until stopped; return the exit code. Raises ConfigurationError and HostError."""
     logs.configure(settings, logs.LAUNCHER)
     identity = identity_of(settings)
@@ -45,9 +53,10 @@ def serve(settings: Settings) -> int:
             held.incoming_cpu = balance.cpu
         scheme = "https" if settings.ssl_certfile else "http"
         log.info("pid %d serves %s on %s", os.getpid(), settings.app, held.describe(scheme))
+        attach = None if admin is None else stack.enter_context(admin(settings))
         give_up(balance.choice.steered, identity)
         stack.enter_context(watching(settings))
-        code = Launcher(settings, policy, held, balance, identity).run()
+        code = Launcher(settings, policy, held, balance, identity).run(attach)
     log.info("stopped, exit code %d", code)
     return code
 

@@ -1,0 +1,5 @@
+"""What shows and steers a running server: control socket, API, page, probes, Prometheus.
+
+`doors` opens the sockets before anything is started; `front` waits there and loads the rest when the first
+visitor comes; `service` is a small Starlette application served by uvicorn in the launcher's own event loop.
+"""

@@ -1,0 +1,127 @@
+"""The admin application and its servers, in the launcher's event loop: what `front` loads.
+
+uvicorn's protocol classes without uvicorn's Server, which would take the process's signals. A visitor can
+make us work for a moment at most: a status is made ten times a second, however many ask for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.config import Config
+
+from reuseport.admin.api import API, HANDLERS
+from reuseport.admin.doors import Door
+from reuseport.admin.feed import Feed
+from reuseport.admin.gate import Gate
+from reuseport.admin.pages import Pages
+from reuseport.admin.probes import Probes
+from reuseport.admin.sampler import Sampler
+from reuseport.admin.visitor import Visitor, Visitors
+from reuseport.instance import Instance
+from reuseport.settings import Settings
+
+FRESH = 0.1
+"""Seconds for which a status, and the metrics made from it, are new enough."""
+PATIENCE = 20.0
+"""Seconds for any answer but a stream to be made and taken."""
+
+log = logging.getLogger("reuseport.admin")
+
+
+class Service:
+    """Serves at each door that is opened. Borrows their listeners: a server closes a duplicate."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, instance: Instance, sampler: Sampler, settings: Settings
+    ) -> None:
+        self._loop = loop
+        self._instance = instance
+        self._made_at = float("-inf")
+        self._status = b""
+        self._feed = Feed(loop, instance, self.status)
+        self._visitors = Visitors(loop)
+        self._servers: list[asyncio.Server] = []
+        api = API(instance, self.status, self._feed, sampler)
+        # Whoever opens the page for the first time gets no past, but from then on there is one.
+        sampler.begin()
+        self._app: ASGIApp = Starlette(
+            routes=[
+                *Probes(instance, settings.min_ready).routes(),
+                Mount("/api/v1", routes=api.routes()),
+                *Pages().routes(),
+            ],
+            exception_handlers=HANDLERS,
+        )
+
+    async def open(self, door: Door) -> None:
+        """Serve whoever waits there, and whoever comes."""
+        config = Config(
+            _Bounded(Gate(self._app, door)),
+            http=Visitor,
+            loop="none",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            reset_contextvars=True,
+        )
+        config.load()
+        self._visitors.default_headers = config.encoded_headers
+
+        def visitor() -> Visitor:
+            return Visitor(config=config, server_state=self._visitors, app_state={}, _loop=self._loop)
+
+        listener = door.listener.dup()
+        self._servers.append(await self._loop.create_server(visitor, sock=listener))
+
+    def status(self) -> bytes:
+        """As JSON."""
+        now = self._loop.time()
+        if now - self._made_at >= FRESH:
+            self._made_at = now
+            self._status = json.dumps(self._instance.status(), separators=(",", ":")).encode()
+        return self._status
+
+    async def close(self) -> None:
+        """End all streams and cut everybody off."""
+        for server in self._servers:
+            server.close()
+        self._feed.close()
+        # What is complete gets a moment to be sent: the answer to a stop, the end of a stream.
+        tasks: set[asyncio.Task[Any]] = set(self._visitors.tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=0.5)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        await asyncio.sleep(0)
+        self._visitors.close()
+        await asyncio.sleep(0)
+
+
+class _Bounded:
+    """No answer is waited for without end, and no error of ours is a visitor's to read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/api/v1/stream":
+            await self._app(scope, receive, send)  # bounds each piece by itself
+            return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._app(scope, receive, send)
+        except TimeoutError:
+            log.info("a visitor did not take its answer within %g s", PATIENCE)

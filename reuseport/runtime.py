@@ -1,0 +1,66 @@
+"""Where control sockets lie: the runtime directory, one socket a launcher, named by its pid."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from reuseport.errors import ConfigurationError
+
+
+def directories(environment: Mapping[str, str] | None = None) -> list[Path]:
+    """Where a launcher of this user may have put its socket, the likeliest first. They need not exist."""
+    given = os.environ if environment is None else environment
+    named = [
+        given.get("REUSEPORT_RUNTIME_DIR", ""),
+        given.get("RUNTIME_DIRECTORY", "").partition(":")[0],  # systemd.exec(5)
+    ]
+    uid = os.geteuid()
+    found = [Path(name) for name in named if name]
+    if uid == 0:
+        found.append(Path("/run/reuseport"))
+    elif given.get("XDG_RUNTIME_DIR"):
+        found.append(Path(given["XDG_RUNTIME_DIR"]) / "reuseport")
+    # Not gettempdir(): both sides must find the same one whatever TMPDIR each has.
+    found.append(Path(f"/tmp/reuseport-{uid}"))  # noqa: S108 - `directory` makes sure that it is ours
+    return found
+
+
+def directory(environment: Mapping[str, str] | None = None) -> Path:
+    """The first of them that can be had, made if need be, mode 0700.
+
+    Raises ConfigurationError when one that the environment names cannot be used, or none can.
+    """
+    reasons = []
+    for candidate in directories(environment):
+        why = _prepare(candidate)
+        if why is None:
+            return candidate
+        reasons.append(f"{candidate}: {why}")
+    raise ConfigurationError(
+        f"no directory for the control socket ({'; '.join(reasons)}); give --control PATH, or --no-control"
+    )
+
+
+def control_socket(directory: Path, pid: int) -> Path:
+    """The socket of the launcher with this pid."""
+    return directory / f"{pid}.sock"
+
+
+def _prepare(path: Path) -> str | None:
+    """Make the directory ours, or say why it cannot be."""
+    try:
+        path.mkdir(mode=0o700, parents=False, exist_ok=True)
+        status = path.lstat()
+    except OSError as error:
+        return error.strerror
+    if not stat.S_ISDIR(status.st_mode):
+        return "not a directory"
+    if status.st_uid != os.geteuid():
+        return "it belongs to another user"
+    # Whoever may write there could put a socket of his own in our place.
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others may write there (mode {stat.S_IMODE(status.st_mode):o})"
+    return None if os.access(path, os.W_OK | os.X_OK) else "we may not write there"
