@@ -64,6 +64,7 @@ class Front:
     def _on_visitor(self) -> None:
         self._stop_waiting()
         self._loading = self._loop.create_task(self._load())
+        self._loading.add_done_callback(_tell)
 
     def _stop_waiting(self) -> None:
         for door in self._doors:
@@ -89,3 +90,9 @@ class Front:
         await asyncio.wait([self._loading])
         if self._service is not None:
             await self._service.close()
+
+
+def _tell(loading: asyncio.Task[None]) -> None:
+    """Nobody awaits it: without a word, visitors would wait for ever and nobody know why."""
+    if not loading.cancelled() and (error := loading.exception()) is not None:
+        log.error("control and admin cannot be served", exc_info=error)

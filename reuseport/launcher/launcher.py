@@ -153,7 +153,7 @@ class Launcher:
             self.chronicle,
             usage,
             self.feed,
-            self._loop.time,
+            self._loop,
         )
 
     def _reactions(self) -> Mapping[signal.Signals, Callable[[], None]]:

@@ -487,8 +487,8 @@ class Supervisor:
         return requests.objection(request, self.target, self.policy.capacity, drained, served)
 
     def promised(self) -> int:
-        """The generation that a reload asked for last brings, or has brought."""
-        return self._last_generation + self._rollout.again
+        """The generation that a reload brings if it is asked for now: at once, or after the one that runs."""
+        return self._last_generation + 1
 
     def reloading(self) -> tuple[int, int, int] | None:
         """The generation of the reload that runs, how many slots have it, and how many are to."""
