@@ -7,8 +7,6 @@ everybody may look, and who has the token may act. Nothing here imports a web fr
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import ipaddress
 import logging
 import os
@@ -36,10 +34,15 @@ class Token:
     """The secret of the admin address. Only its hash is kept."""
 
     def __init__(self, text: str) -> None:
+        import hashlib  # OpenSSL with it, a mebibyte that who has no token does without
+
         self._digest = hashlib.sha256(text.encode()).digest()
 
     def matches(self, given: bytes) -> bool:
         """In a time that tells nothing of where, or by how much, the two differ."""
+        import hashlib
+        import hmac
+
         return hmac.compare_digest(hashlib.sha256(given).digest(), self._digest)
 
 

@@ -10,7 +10,6 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -71,6 +70,8 @@ class Front:
             self._loop.remove_reader(door.listener.fileno())
 
     async def _load(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(1, "load") as thread:
             module = await self._loop.run_in_executor(
                 thread, importlib.import_module, "reuseport.admin.service"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     import psutil
 
 FRESH = 5.0
@@ -55,6 +56,8 @@ class Usage:
                 return
             known = self._used if now - self._pss_at < PSS_FRESH else {}
             if self._thread is None:
+                from concurrent.futures import ThreadPoolExecutor
+
                 self._thread = ThreadPoolExecutor(1, "usage")
             loop = asyncio.get_running_loop()
             self._reading = loop.run_in_executor(self._thread, _read, sorted(pids), known)
