@@ -58,12 +58,16 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
     from reuseport.worker.inbox import Inbox
     from reuseport.worker.load import Load
     from reuseport.worker.meter import Meter
+    from reuseport.worker.requests import Requests
     from reuseport.worker.server import Server
     from reuseport.worker.transfer import State
 
     scoreboard = Scoreboard(fds[0], order.slots)
     desk = scoreboard.desk(order.slot, order.desk)
-    state = State(Load(desk, scoreboard.slot(order.slot)))
+    requests = Requests(desk)
+    # uvicorn's protocols and its lifespan take the application from there when they begin.
+    config.loaded_app = requests.around(config.loaded_app)
+    state = State(Load(desk, scoreboard.slot(order.slot)), requests)
     shared = [socket.socket(fileno=fd) for fd in fds[2 : 2 + order.shared]]
     own = [socket.socket(fileno=fd) for fd in fds[2 + order.shared :]]
 

@@ -10,24 +10,29 @@ Subclasses, passed to uvicorn as its `http` class; uvicorn itself stays as it is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from reuseport.worker.activity import NEVER, Activity
 from reuseport.worker.load import Load
+from reuseport.worker.requests import Application, Message, Receive, Requests, Send
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 
 class State(ServerState):
     """uvicorn's shared state, which counts as it changes, and who wants connections that become idle."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, requests: Requests) -> None:
         super().__init__()
         self.load = load
+        self.requests = requests
         self.tasks = load.running
         self.activity = Activity()
         self.on_idle: Callable[[Transferable], None] | None = None
@@ -70,6 +75,15 @@ class TransferableHttpTools(HttpToolsProtocol):
         if self.server_state.on_idle is not None:
             self.server_state.on_idle(self)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if app is not self.app:
+            self.server_state.requests.answer(503)  # uvicorn's own: --limit-concurrency
+        super()._start_asgi_task(cycle, app)
+
+    def send_400_response(self, msg: str) -> None:
+        self.server_state.requests.answer(400)
+        super().send_400_response(msg)
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
         # uvicorn does not note the end of a body that its response did not wait for.
@@ -97,6 +111,17 @@ class TransferableH11(H11Protocol):
     round = NEVER
     """The last one of `activity` in which it had an answer."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._application: Application = self.app
+        self._asked: object = None
+        """The scope of the last request that the application was asked."""
+        self.app = self._ask
+
+    def _ask(self, scope: Message, receive: Receive, send: Send) -> Awaitable[Any]:
+        self._asked = scope
+        return self._application(scope, receive, send)
+
     def handle_events(self) -> None:
         super().handle_events()
         if self.silent and self.scope is not None:
@@ -110,11 +135,17 @@ class TransferableH11(H11Protocol):
             self.server_state.load.asked(self)
 
     def on_response_complete(self) -> None:
+        if self.cycle.scope is not self._asked:
+            self.server_state.requests.answer(503)  # uvicorn's own: --limit-concurrency
         super().on_response_complete()
         if self.round != self.server_state.activity.round and not self.transport.is_closing():
             self.server_state.activity.note(self)
         if self.server_state.on_idle is not None:
             self.server_state.on_idle(self)
+
+    def send_400_response(self, msg: str) -> None:
+        self.server_state.requests.answer(400)
+        super().send_400_response(msg)
 
     def idle(self) -> bool:
         """Whether the descriptor is all there is to this connection."""

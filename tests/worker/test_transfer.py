@@ -12,6 +12,7 @@ from uvicorn.config import Config
 
 from reuseport.scoreboard import ROW_WORDS
 from reuseport.worker.load import Load
+from reuseport.worker.requests import Requests
 from reuseport.worker.transfer import PROTOCOLS, State, TransferableH11, TransferableHttpTools
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -39,9 +40,8 @@ async def app(
 
 def state() -> State:
     """Counting into words that nobody reads."""
-    return State(
-        Load(memoryview(bytearray(8 * ROW_WORDS)).cast("Q"), memoryview(bytearray(8 * ROW_WORDS)).cast("Q"))
-    )
+    desk = memoryview(bytearray(8 * ROW_WORDS)).cast("Q")
+    return State(Load(desk, memoryview(bytearray(8 * ROW_WORDS)).cast("Q")), Requests(desk))
 
 
 class Both:

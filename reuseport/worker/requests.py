@@ -1,0 +1,182 @@
+"""Counts responses by status and duration, in the worker's desk: the outermost layer around the application.
+
+A response counts at the moment the application sends its last part, just before uvicorn gets that: a client
+that has the whole of it has been counted, even if the worker is killed the next instant. Its duration is the
+time from the request's start to then, so a stream's is all of its stream, and a background task's is none.
+
+    answered in full                      its status class and duration
+    failed before its response began      5xx and duration: uvicorn answers 500
+    ended half-way, or the client left    abandoned, whoever is to blame; no class, no duration
+    WebSocket                             1xx when accepted, else the status it was refused with; no duration
+    answered by uvicorn alone             503 beyond --limit-concurrency, 400 for what is no HTTP: the status
+                                          class; no duration, for the application had no part in it
+
+So the buckets add up to the answers of the application. What nobody tells us is not counted: 400s that a
+WebSocket library gives to a handshake by itself, and of protocols that are not ours (--http zttp, or a class
+of the operator's own) the answers of uvicorn alone.
+
+Runs with every request, so it costs what it must: the counts are kept here as well, because reading them back
+from shared memory takes as long as writing them. No system call.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from reuseport.scoreboard import DURATION_BOUNDS, DURATION_BUCKETS, RESPONSES, Desk
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[Any]]
+
+# An IntEnum as an index takes longer than the store.
+_RESPONSES = int(RESPONSES[0]) - 1
+"""Plus the first digit of a status: its word."""
+_BUCKETS, _SUM, _WEBSOCKETS, _ABANDONED = (
+    int(word) for word in (DURATION_BUCKETS[0], Desk.DURATION_SUM, Desk.WEBSOCKETS, Desk.ABANDONED)
+)
+_BOUNDS = tuple(round(bound * 1e9) for bound in DURATION_BOUNDS)
+"""Nanoseconds."""
+
+_COUNTED = -1
+"""In the place of a status: nothing more is to be counted of this request."""
+
+
+class Requests:
+    """Writes RESPONSES, DURATION, WEBSOCKETS and ABANDONED of one desk. In the event loop only."""
+
+    def __init__(self, desk: memoryview[int]) -> None:
+        self._desk = desk
+        self._responses = [0] * (1 + len(RESPONSES))
+        self._buckets = [0] * len(DURATION_BUCKETS)
+        self._sum = 0
+        self._websockets = 0
+        self._abandoned = 0
+
+    def around(self, app: Application) -> Application:
+        """The application with its requests counted. What it is called with and returns stays as it is."""
+        now, complete, incomplete = time.monotonic_ns, self._complete, self._incomplete
+
+        async def counted(scope: Message, receive: Receive, send: Send) -> Any:
+            if scope["type"] != "http":
+                return await self._other(app, scope, receive, send)
+            begun = now()
+            status = 0
+
+            # No coroutine: it hands out uvicorn's own, so no frame is added.
+            def watched(message: Message) -> Awaitable[None]:
+                nonlocal status
+                if status > 0:
+                    if "more_body" not in message or not message["more_body"]:
+                        complete(status, now() - begun, send)
+                        status = _COUNTED
+                elif status == 0 and message["type"] == "http.response.start":
+                    status = message["status"]
+                return send(message)
+
+            try:
+                result = await app(scope, receive, watched)
+            except BaseException:
+                # Also of a task that is cancelled: uvicorn catches it, and answers all the same.
+                if status != _COUNTED:
+                    incomplete(status, now() - begun, send)
+                raise
+            if status != _COUNTED:
+                # uvicorn closes without a word on an application that returns something.
+                incomplete(status if result is None else _COUNTED, now() - begun, send)
+            return result
+
+        return counted
+
+    def answer(self, status: int) -> None:
+        """A response without a duration."""
+        index = status // 100
+        count = self._responses[index] = self._responses[index] + 1
+        self._desk[_RESPONSES + index] = count
+
+    def _complete(self, status: int, took: int, send: Any) -> None:
+        """The last part of a response is about to be sent."""
+        try:
+            # uvicorn's own request cycle, whose method `send` is, knows that there is nobody to send to.
+            gone = send.__self__.disconnected
+        except AttributeError:
+            gone = False  # a protocol of the operator's own
+        if gone:
+            self._abandon()
+            return
+        desk = self._desk
+        self._sum = desk[_SUM] = self._sum + took
+        index = bisect_left(_BOUNDS, took)
+        count = self._buckets[index] = self._buckets[index] + 1
+        desk[_BUCKETS + index] = count
+        # As `answer` does, which it would cost a call to ask.
+        index = status // 100
+        count = self._responses[index] = self._responses[index] + 1
+        desk[_RESPONSES + index] = count
+
+    def _incomplete(self, status: int, took: int, send: Any) -> None:
+        """The call has ended before its response did. uvicorn answers 500 where none had begun."""
+        if status == 0:
+            self._complete(500, took, send)
+        else:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        self._abandoned += 1
+        self._desk[_ABANDONED] = self._abandoned
+
+    # ── WebSockets ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _other(self, app: Application, scope: Message, receive: Receive, send: Send) -> Any:
+        if scope["type"] != "websocket":
+            return await app(scope, receive, send)
+        status = 0
+
+        def watched(message: Message) -> Awaitable[None]:
+            nonlocal status
+            if status == 0:
+                status = self._handshake(message)
+            return send(message)
+
+        try:
+            return await app(scope, receive, watched)
+        finally:
+            if status == SWITCHING:
+                self._open(-1)
+            elif status == 0 and _lost(send):
+                self._abandon()
+            elif status == 0:
+                self.answer(500)  # uvicorn's, also for who returns without an answer
+
+    def _handshake(self, message: Message) -> int:
+        """The status that this message answers the handshake with; 0 for one that does not."""
+        match message["type"]:
+            case "websocket.accept":
+                status = SWITCHING
+                self._open(1)
+            case "websocket.close":
+                status = 403
+            case "websocket.http.response.start":
+                status = message["status"]
+            case _:
+                return 0
+        self.answer(status)
+        return status
+
+    def _open(self, more: int) -> None:
+        self._websockets += more
+        self._desk[_WEBSOCKETS] = self._websockets
+
+
+SWITCHING = 101
+"""The status of a handshake that was accepted."""
+
+
+def _lost(send: Any) -> bool:
+    """Whether a WebSocket's client has left: `send` is a method of uvicorn's protocol."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    return transport is not None and transport.is_closing()
