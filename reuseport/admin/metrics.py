@@ -1,0 +1,273 @@
+"""What Prometheus scrapes: the status, under the names that dashboards and alert rules know.
+
+METRICS says all: each name, its labels, what it means, and where in the status it stands. The label `worker`
+is the slot, never a pid: whoever replaces a worker goes on with its series. README.md shows this table; names
+are only ever added to it.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
+
+from reuseport.instance import SlotStatus, Status
+from reuseport.scoreboard import DURATION_BOUNDS
+
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+"""The format that every Prometheus reads."""
+
+STATES = ("empty", "starting", "ready", "stalled", "draining", "dying", "backoff", "drained")
+"""The phases of a worker, and how a slot can be without one."""
+REASONS = (
+    *("start", "crash", "hang", "reload", "max_requests", "max_rss", "lifetime"),
+    *("terminated", "scale", "restart"),
+)
+"""Shown from the beginning, as 0: a counter that Prometheus first sees at 1 has not grown."""
+
+Readings = Iterable[tuple[tuple[str, ...], float | None]]
+"""Values of the labels and the figure; None where nobody knows it, and then it is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One name. `read` finds its figures in a status."""
+
+    name: str
+    labels: tuple[str, ...]
+    about: str
+    read: Callable[[Status], Readings]
+
+    def family(self, status: Status) -> Metric:
+        """Its samples now."""
+        # The client library knows a family of counters without the ending of its samples.
+        family = self.name.removesuffix("_total")
+        metric = Metric(family, self.about, "gauge" if family == self.name else "counter")
+        metric.samples = [
+            Sample(self.name, dict(zip(self.labels, values, strict=True)), figure)
+            for values, figure in self.read(status)
+            if figure is not None
+        ]
+        return metric
+
+
+# ── kinds of entries ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _one(name: str, about: str, read: Callable[[Status], float | None]) -> Exported:
+    return Exported(name, (), about, lambda status: [((), read(status))])
+
+
+def _by(label: str, name: str, about: str, read: Callable[[Status], Mapping[str, int | None]]) -> Exported:
+    return Exported(name, (label,), about, lambda status: [((key,), n) for key, n in read(status).items()])
+
+
+def _each(name: str, about: str, read: Callable[[SlotStatus], float | None]) -> Exported:
+    return Exported(
+        f"reuseport_worker_{name}",
+        ("worker",),
+        about,
+        lambda status: [((str(slot["slot"]),), read(slot)) for slot in status["slots"]],
+    )
+
+
+# ── what a status does not have as it stands ──────────────────────────────────────────────────────────
+
+
+def _build(status: Status) -> Readings:
+    yield (status["version"], platform.python_version(), _uvicorn()), 1
+
+
+@functools.cache
+def _uvicorn() -> str:
+    return version("uvicorn")
+
+
+def _states(status: Status) -> Mapping[str, int]:
+    counts = collections.Counter(dict.fromkeys(STATES, 0))
+    for slot in status["slots"]:
+        # An empty slot that was scaled away lacks nobody.
+        counts[slot["state"]] += slot["wanted"] or slot["state"] != "empty"
+        counts.update(worker["state"] for worker in slot["predecessors"])
+        if slot["successor"] is not None:
+            counts[slot["successor"]["state"]] += 1
+    return counts
+
+
+def _spawns(status: Status) -> Mapping[str, int]:
+    return {**dict.fromkeys(REASONS, 0), **status["spawns"]}
+
+
+def _migrations(status: Status) -> Mapping[str, int | None]:
+    kernel = status["kernel"]
+    return {"success": kernel["migrate_success"], "failure": kernel["migrate_failure"]}
+
+
+def _codes(status: Status) -> Readings:
+    return [
+        ((str(slot["slot"]), code), number)
+        for slot in status["slots"]
+        for code, number in slot["responses"].items()
+    ]
+
+
+METRICS = (
+    Exported("reuseport_build_info", ("version", "python", "uvicorn"), "Always 1.", _build),
+    _one("reuseport_start_time_seconds", "When the launcher started, Unix time.", lambda s: s["started_at"]),
+    _one("reuseport_generation", "The generation: each reload starts a new one.", lambda s: s["generation"]),
+    _one(
+        "reuseport_steering_level",
+        "How the kernel chooses a listener: 2 steered, 1 migrating, 0 hashed.",
+        lambda status: status["balance"]["level"],
+    ),
+    _one("reuseport_workers_wanted", "Slots to be served.", lambda status: status["workers"]),
+    _by(
+        "state",
+        "reuseport_workers",
+        "Workers, also those that come and go in a reload; a slot without one is empty, backoff or drained.",
+        _states,
+    ),
+    _by("reason", "reuseport_worker_spawns_total", "Workers spawned.", _spawns),
+    _by(
+        "status",
+        "reuseport_worker_exits_total",
+        "Workers gone: exit status, or name of the signal.",
+        lambda status: status["exits"],
+    ),
+    _by("result", "reuseport_reloads_total", "Reloads, done or aborted.", lambda status: status["reloads"]),
+    _by(
+        "reason",
+        "reuseport_fosters_total",
+        "Times a sibling began to accept for a slot.",
+        lambda status: status["fosters"],
+    ),
+    _one(
+        "reuseport_handoffs_total",
+        "Live connections passed to another worker.",
+        lambda status: status["handoffs"],
+    ),
+    _one(
+        "reuseport_rebalanced_total",
+        "Those of them that went to a worker with less to do.",
+        lambda status: status["rebalanced"],
+    ),
+    _one(
+        "reuseport_requests_abandoned_total",
+        "Requests that ended before their response was complete.",
+        lambda status: sum(slot["abandoned"] for slot in status["slots"]),
+    ),
+    _one(
+        "reuseport_listen_overflows_total",
+        "Times an accept queue was too full for a connection, of the whole host.",
+        lambda status: status["kernel"]["listen_overflows"],
+    ),
+    _by(
+        "result",
+        "reuseport_tcp_migrate_total",
+        "Connections that the kernel moved to another listener, or failed to, of the whole host.",
+        _migrations,
+    ),
+    Exported(
+        "reuseport_worker_requests_total",
+        ("worker", "code"),
+        "Responses by the class of their status, 1xx to 5xx.",
+        _codes,
+    ),
+    _each("requests_in_flight", "Requests being answered now.", lambda slot: slot["in_flight"]),
+    _each("connections", "Client connections open now.", lambda slot: slot["connections"]),
+    _each("websockets", "Those of them that speak WebSocket.", lambda slot: slot["websockets"]),
+    _each("accepted_total", "Connections accepted, also for other slots.", lambda slot: slot["accepted"]),
+    _each(
+        "assigned_total",
+        "Connections that the steering program gave to the slot; 0 below level 2.",
+        lambda slot: slot["assigned"],
+    ),
+    _each(
+        "accept_queue_length",
+        "Connections that wait to be accepted.",
+        lambda slot: slot["accept_queue"]["length"],
+    ),
+    _each("accept_queue_limit", "How many may wait.", lambda slot: slot["accept_queue"]["limit"]),
+    _each(
+        "event_loop_lag_seconds",
+        "The most by which the event loop woke too late in the last tenth of a second.",
+        lambda slot: slot["lag"],
+    ),
+    _each(
+        "heartbeat_age_seconds",
+        "How long ago the event loop last turned; absent where nobody serves.",
+        lambda slot: slot["heartbeat_age"],
+    ),
+    _each("cpu_seconds_total", "CPU time used, user and system.", lambda slot: slot["cpu"]),
+    _each(
+        "resident_memory_bytes",
+        "Resident memory; absent where the kernel hides it.",
+        lambda slot: slot["rss"],
+    ),
+    _each(
+        "pss_bytes",
+        "Memory, with a fair share of what is shared; absent where the kernel hides it.",
+        lambda slot: slot["pss"],
+    ),
+    _each("open_fds", "Open descriptors; absent where the kernel hides them.", lambda slot: slot["open_fds"]),
+    _each("generation", "The generation of the worker.", lambda slot: slot["generation"]),
+    _each(
+        "restarts_total",
+        "Workers spawned because one had crashed or hung.",
+        lambda slot: slot["restarts"],
+    ),
+)
+DURATIONS = ("http_server_request_duration_seconds", "From an HTTP request to the end of its response.")
+"""The histogram: one for the whole server, since one a slot would be 17 series more for each."""
+
+
+# ── the text ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def exposition(status: Status, accept: str = "") -> tuple[bytes, str]:
+    """The text and its content type, for a scrape with this Accept header.
+
+    Plain text for everybody who takes it, even where OpenMetrics is preferred, as by Prometheus: it says the
+    same, and costs the client library half the time, in which the launcher can do nothing else.
+    """
+    collector = _Collector(status)
+    if "application/openmetrics-text" in accept and "text/plain" not in accept and "*/*" not in accept:
+        text: bytes = openmetrics.generate_latest(collector)  # type: ignore[no-untyped-call]
+        return text, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(collector), PLAIN
+
+
+class _Collector:
+    """The status as the client library takes it."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        yield from (exported.family(self._status) for exported in METRICS)
+        yield _durations(self._status)
+
+
+def _durations(status: Status) -> Metric:
+    name, about = DURATIONS
+    slots = [slot["durations"] for slot in status["slots"]]
+    bounds: list[str] = [*map(floatToGoString, DURATION_BOUNDS), "+Inf"]
+    columns = zip(*(slot["counts"] for slot in slots), strict=True)
+    counts = [sum(column) for column in columns] or [0] * len(bounds)
+    metric = Metric(name, about, "histogram")
+    total = 0
+    for bound, count in zip(bounds, counts, strict=True):
+        total += count
+        metric.samples.append(Sample(f"{name}_bucket", {"le": bound}, total))
+    metric.samples.append(Sample(f"{name}_count", {}, total))
+    metric.samples.append(Sample(f"{name}_sum", {}, sum(slot["sum"] for slot in slots)))
+    return metric
