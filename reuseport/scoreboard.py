@@ -102,6 +102,8 @@ class Desk(enum.IntEnum):
     """WebSocket connections open now."""
     ABANDONED = 40
     """Requests that ended before their response was complete: the client left, or the task was cancelled."""
+    PSS = 41
+    """Proportional set size, bytes, while somebody wants to know (worker/memory.py); 0 before."""
 
 
 RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))
@@ -156,6 +158,8 @@ class SlotWord(enum.IntEnum):
     """Times a sibling accepted for this slot because its worker was blocked."""
     FOSTERS_DRAIN = 10
     """Times a sibling accepted for this slot because it was taken out of service."""
+    WATCHED = 11
+    """CLOCK_MONOTONIC, nanoseconds, when somebody last wanted to know what is dear to measure; 0: never."""
 
     FOLDED = 24
     """From here on, the counters of workers that are gone, in the order of COUNTERS."""

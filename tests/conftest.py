@@ -75,6 +75,19 @@ class Launched:
                     pytest.fail(f"no line matches {pattern!r} in:\n{self.output}")
                 self._news.wait(min(left, 1.0))
 
+    def wait_for_first(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
+        """The first line of all that matches, whether it was waited for before or not."""
+        deadline = time.monotonic() + patience
+        with self._news:
+            while True:
+                for line in self.lines:
+                    if found := re.search(pattern, line):
+                        return found
+                left = deadline - time.monotonic()
+                if left <= 0 or self._ended:
+                    pytest.fail(f"no line matches {pattern!r} in:\n{self.output}")
+                self._news.wait(min(left, 1.0))
+
     def count(self, pattern: str) -> int:
         """How many lines so far match."""
         return sum(bool(re.search(pattern, line)) for line in list(self.lines))

@@ -12,7 +12,9 @@ import logging
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 
@@ -20,6 +22,7 @@ from reuseport.admin.api import API, HANDLERS
 from reuseport.admin.doors import Door
 from reuseport.admin.feed import Feed
 from reuseport.admin.gate import Gate
+from reuseport.admin.metrics import exposition
 from reuseport.admin.pages import Pages
 from reuseport.admin.probes import Probes
 from reuseport.admin.sampler import Sampler
@@ -54,6 +57,7 @@ class Service:
         self._app: ASGIApp = Starlette(
             routes=[
                 *Probes(instance, settings.min_ready).routes(),
+                Route("/metrics", self.metrics),
                 Mount("/api/v1", routes=api.routes()),
                 *Pages().routes(),
             ],
@@ -91,6 +95,12 @@ class Service:
             self._made_at = now
             self._status = json.dumps(self._instance.status(), separators=(",", ":")).encode()
         return self._status
+
+    async def metrics(self, request: Request) -> Response:
+        """For Prometheus."""
+        await self._instance.look()
+        body, kind = exposition(self._instance.status(), request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": kind, "cache-control": "no-store"})
 
     async def close(self) -> None:
         """End all streams and cut everybody off."""

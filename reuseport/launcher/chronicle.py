@@ -38,7 +38,8 @@ class Chronicle:
         self.reloads: collections.Counter[str] = collections.Counter(done=0, aborted=0)
         self.restarts: collections.Counter[int] = collections.Counter()
         """Workers spawned because one was lost, by slot."""
-        self.last_exits: dict[int, str] = {}
+        self.last_losses: dict[int, str] = {}
+        """How a worker that should have gone on was last lost, by slot."""
         self._scoreboard = scoreboard
         self._clock = clock
         self._next = 0.0
@@ -68,6 +69,8 @@ class Chronicle:
                 self.reloads["done"] += 1
             case Kind.RELOAD_ABORTED:
                 self.reloads["aborted"] += 1
+            case Kind.CRASHED | Kind.KILLED if report.slot is not None:
+                self.last_losses[report.slot] = report.text
         self.note(
             report.kind,
             report.text,
@@ -92,10 +95,9 @@ class Chronicle:
             cause=spawn.reason.value,
         )
 
-    def gone(self, slot: int, status: int, how: str) -> None:
+    def gone(self, status: int) -> None:
         """A worker's process is; the supervisor reports it."""
         self.exits[str(status) if status >= 0 else signal_name(-status)] += 1
-        self.last_exits[slot] = how
 
     def fostered(self, slot: int, by: int, cause: str) -> None:
         """A sibling accepts for the slot; a blocked loop may make that happen all the time."""

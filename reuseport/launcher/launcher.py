@@ -152,6 +152,7 @@ class Launcher:
             overview,
             self.chronicle,
             usage,
+            self.scoreboard,
             self.feed,
             self._loop,
         )
@@ -332,9 +333,8 @@ class Launcher:
         process.close()
         self.scoreboard.leave_desk(process.spawn.slot, process.spawn.desk)
         blame = self._blames.pop(number, Blame.APPLICATION)
-        how = self._explain(process, status)
-        self.chronicle.gone(process.spawn.slot, status, how)
-        self.feed(ev.WorkerExited(number, how, blame))
+        self.chronicle.gone(status)
+        self.feed(ev.WorkerExited(number, self._explain(process, status), blame))
 
     def _explain(self, process: Process, status: int) -> str:
         slot, pid = process.spawn.slot, process.pid

@@ -6,6 +6,7 @@ What is asked for becomes an event like a signal's; what is refused changes noth
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 
 from reuseport.history import History
@@ -17,6 +18,7 @@ from reuseport.launcher.overview import Overview
 from reuseport.launcher.process import Process
 from reuseport.launcher.supervisor import Supervisor
 from reuseport.launcher.usage import Usage
+from reuseport.scoreboard import Scoreboard, SlotWord
 
 
 class Operator:
@@ -29,6 +31,7 @@ class Operator:
         overview: Overview,
         chronicle: Chronicle,
         usage: Usage,
+        scoreboard: Scoreboard,
         feed: Callable[[Event], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -37,6 +40,7 @@ class Operator:
         self._overview = overview
         self._chronicle = chronicle
         self._usage = usage
+        self._scoreboard = scoreboard
         self._feed = feed
         self._loop = loop
 
@@ -63,7 +67,10 @@ class Operator:
         }
 
     async def look(self) -> None:
-        """Read memory and descriptors of all workers, in a thread."""
+        """Read memory and descriptors of all workers, and have them measure what only they can."""
+        now = time.monotonic_ns()
+        for slot in self._supervisor.slots:
+            self._scoreboard.slot(slot)[SlotWord.WATCHED] = now
         await self._usage.look([process.pid for process in self._processes.values()])
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────

@@ -162,7 +162,7 @@ class Overview:
             "heartbeat_age": None if serving is None else self._silence(serving),
             "cpu": total[Desk.CPU] / 1e9,
             "rss": used.rss,
-            "pss": used.pss,
+            "pss": None if shown is None else self._desk(shown)[Desk.PSS] or None,
             "open_fds": used.open_fds,
             "durations": {
                 "counts": [total[bucket] for bucket in DURATION_BUCKETS],
@@ -176,11 +176,14 @@ class Overview:
             },
             "spawns": words[SlotWord.SPAWNS],
             "restarts": self._chronicle.restarts[number],
-            "last_exit": self._chronicle.last_exits.get(number),
+            "last_exit": self._chronicle.last_losses.get(number),
         }
 
     def _desks(self, slot: Slot) -> Iterator[memoryview[int]]:
-        return (self._scoreboard.desk(slot.number, worker.desk) for worker in slot.workers)
+        return (self._desk(worker) for worker in slot.workers)
+
+    def _desk(self, worker: Worker) -> memoryview[int]:
+        return self._scoreboard.desk(worker.slot, worker.desk)
 
     def _pid(self, worker: Worker | None) -> int | None:
         process = None if worker is None else self._processes.get(worker.number)
@@ -198,7 +201,7 @@ class Overview:
         return None if foster is None else foster.slot
 
     def _silence(self, worker: Worker) -> float | None:
-        heartbeat = self._scoreboard.desk(worker.slot, worker.desk)[Desk.HEARTBEAT]
+        heartbeat = self._desk(worker)[Desk.HEARTBEAT]
         return max(0.0, (time.monotonic_ns() - heartbeat) / 1e9) if heartbeat else None
 
     def _queue(self, slot: Slot) -> QueueStatus:

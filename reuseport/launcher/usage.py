@@ -1,7 +1,7 @@
 """Memory and descriptors of the workers, from /proc by psutil, read when somebody wants to see them.
 
-PSS walks the worker's page tables, a millisecond or more for a large one, so all of it is read in a thread.
-What the kernel hides from us (the workers' user is another one, and we gave CAP_SYS_PTRACE up) is None.
+Some 100 µs a worker, so in a thread. What the kernel hides from us is None. The proportional set size would
+be hidden nearly always (ptrace(2): our capabilities are fewer than the workers'): they measure it themselves.
 """
 
 from __future__ import annotations
@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 
 FRESH = 5.0
 """Seconds for which what was read is good enough."""
-PSS_FRESH = 10.0
-"""The same for what is dear to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Of one process: resident and proportional set size in bytes, open descriptors."""
+    """Of one process: resident set size in bytes, open descriptors."""
 
     rss: int | None = None
-    pss: int | None = None
     open_fds: int | None = None
 
 
@@ -40,7 +37,7 @@ class Usage:
 
     def __init__(self) -> None:
         self._used: dict[int, Used] = {}
-        self._read_at = self._pss_at = float("-inf")
+        self._read_at = float("-inf")
         self._thread: ThreadPoolExecutor | None = None
         self._reading: asyncio.Future[dict[int, Used]] | None = None
 
@@ -54,16 +51,14 @@ class Usage:
             now = time.monotonic()
             if now - self._read_at < FRESH and self._used.keys() >= set(pids):
                 return
-            known = self._used if now - self._pss_at < PSS_FRESH else {}
             if self._thread is None:
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._thread = ThreadPoolExecutor(1, "usage")
             loop = asyncio.get_running_loop()
-            self._reading = loop.run_in_executor(self._thread, _read, sorted(pids), known)
+            self._reading = loop.run_in_executor(self._thread, _read, sorted(pids))
             self._reading.add_done_callback(self._done)
             self._read_at = now
-            self._pss_at = self._pss_at if known else now
         await asyncio.shield(self._reading)
 
     def _done(self, reading: asyncio.Future[dict[int, Used]]) -> None:
@@ -77,8 +72,7 @@ class Usage:
             self._thread.shutdown()
 
 
-def _read(pids: Collection[int], known: dict[int, Used]) -> dict[int, Used]:
-    """`known` has PSS that is fresh enough."""
+def _read(pids: Collection[int]) -> dict[int, Used]:
     import psutil  # in the thread, and only for whoever looks
 
     used = {}
@@ -89,18 +83,8 @@ def _read(pids: Collection[int], known: dict[int, Used]) -> dict[int, Used]:
                 rss = process.memory_info().rss
         except psutil.NoSuchProcess:
             continue
-        used[pid] = Used(rss, known[pid].pss if pid in known else _pss(process), _open_fds(process))
+        used[pid] = Used(rss, _open_fds(process))
     return used
-
-
-def _pss(process: psutil.Process) -> int | None:
-    import psutil
-
-    try:
-        pss: int = process.memory_full_info().pss
-    except psutil.Error:
-        return None
-    return pss
 
 
 def _open_fds(process: psutil.Process) -> int | None:

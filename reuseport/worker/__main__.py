@@ -57,6 +57,7 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
     from reuseport.worker.control import Control
     from reuseport.worker.inbox import Inbox
     from reuseport.worker.load import Load
+    from reuseport.worker.memory import Memory
     from reuseport.worker.meter import Meter
     from reuseport.worker.requests import Requests
     from reuseport.worker.server import Server
@@ -67,7 +68,8 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
     requests = Requests(desk)
     # uvicorn's protocols and its lifespan take the application from there when they begin.
     config.loaded_app = requests.around(config.loaded_app)
-    state = State(Load(desk, scoreboard.slot(order.slot)), requests)
+    row = scoreboard.slot(order.slot)
+    state = State(Load(desk, row), requests)
     shared = [socket.socket(fileno=fd) for fd in fds[2 : 2 + order.shared]]
     own = [socket.socket(fileno=fd) for fd in fds[2 + order.shared :]]
 
@@ -79,12 +81,13 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
         # In this order: as long as we are tied, our parent is the launcher.
         bond.watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
         bond.loosen()
-        meter.start(loop, own, [control.rebalancing.publish])
+        meter.start(loop, own, [control.rebalancing.publish, memory.look])
         control.start(loop)
         control.ready()
 
     server = Server(config, state, own, shared, on_listen, on_ready)
     meter = Meter(desk, state)
+    memory = Memory(desk, row)
     inbox = Inbox(fds[1], server, desk)
     control = Control(channel, server, inbox, meter, settings)
     await server.serve()
