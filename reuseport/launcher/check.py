@@ -10,9 +10,10 @@ from reuseport import logs
 from reuseport.channel import Channel, Failed, PeerGoneError, Ready, Start
 from reuseport.errors import ApplicationError, ConfigurationError
 from reuseport.kernel.addresses import parse_all
+from reuseport.launcher.execution import execute
 from reuseport.launcher.exits import explain
 from reuseport.launcher.identity import identity_of
-from reuseport.launcher.process import execute, worker_environment
+from reuseport.launcher.process import worker_environment
 from reuseport.settings import Settings
 
 
@@ -34,13 +35,14 @@ def check(settings: Settings) -> str:
             "REUSEPORT_SLOT": "0",
             "REUSEPORT_GENERATION": "1",
         }
-        process = execute("reuseport.worker.check", [], theirs.fileno(), environment, identity)
+        process = execute("reuseport.worker.check", [], theirs, environment, identity)
     channel.send(Start(settings.to_json(), 0, 0, 0, 0, 0))
     try:
         answer = _answer(channel, settings)
     finally:
-        process.send_signal(signal.SIGKILL)
-        status = process.wait()
+        process.send(signal.SIGKILL)
+        status = process.reap()
+        process.close()
         channel.close()
     match answer:
         case Ready():

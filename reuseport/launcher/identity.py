@@ -69,11 +69,11 @@ class Identity:
             return {}
         return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
 
-    def explain(self, error: OSError) -> None:
-        """Raise what the operator can act on when our interpreter was not executed; else return."""
+    def explain(self, error: OSError) -> str | None:
+        """Why our interpreter was not executed, and what the operator can do; None for other reasons."""
         if hint := _HINTS.get(error.errno or 0):
-            text = f"{sys.executable} does not run as {self}: {error.strerror}; {hint}"
-            raise ConfigurationError(text) from error
+            return f"{sys.executable} does not run as {self}: {error.strerror}; {hint}"
+        return None
 
 
 class _Need(NamedTuple):
@@ -179,7 +179,8 @@ def _require_access(identity: Identity, settings: Settings) -> None:
             check=False,
         )
     except OSError as error:
-        identity.explain(error)
+        if explained := identity.explain(error):
+            raise ConfigurationError(explained) from error
         raise
     if tried.returncode != 0:
         last = (tried.stderr.splitlines() or ["no word from it"])[-1]

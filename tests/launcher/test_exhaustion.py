@@ -27,7 +27,7 @@ def feed(server: Launched, limits: tuple[int, int]) -> None:
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
 
 
-@pytest.mark.parametrize("spare", [0, 2, 4, 6])
+@pytest.mark.parametrize("spare", [0, 2, 4, 5, 6])
 def test_a_worker_that_cannot_be_spawned_is_tried_again(launch: Launch, spare: int) -> None:
     server = launch("plain:app", "--workers", "1").ready(1)
     limits = starve(server, spare)

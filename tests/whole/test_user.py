@@ -358,9 +358,7 @@ def test_an_interpreter_that_is_closed_later(launch: Launch, anybody: list[str],
     server = launch("plain:app", *AS_NOBODY, wrapper=wrapper).ready(1)
     shared_path.chmod(0o700)
     os.kill(server.workers()[0], signal.SIGKILL)
-    server.wait_for(
-        rf"slot 0 could not be spawned: {python} does not run as user nobody .*: Permission denied;"
-    )
+    server.wait_for(rf"slot 0 could not start: {python} does not run as user nobody .*: Permission denied;")
     shared_path.chmod(0o755)
     server.wait_for("slot 0 is ready")
     assert_nobody(server.workers())

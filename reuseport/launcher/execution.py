@@ -1,0 +1,133 @@
+"""Executing a module of ours in a fresh interpreter, and waiting for nothing meanwhile.
+
+subprocess.Popen returns when the interpreter has been opened, and until then the launcher would stand still,
+signals and all (vfork(2)): for as long as the file system does not answer, or for ever, if somebody stops the
+process in that moment. So it is forked, and what fails from then on it says where later failures are said,
+too: on its channel.
+
+Between fork(2) and execve(2) it is a copy of the launcher. It lets go of everything first: what is sent to it
+must not act on the launcher, nor keep open what the launcher closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import NoReturn
+
+from reuseport.channel import GROUP_SIGNALS, Channel, Failed
+from reuseport.launcher.identity import Identity
+
+NOT_EXECUTED = 3
+"""The exit status then: a worker's that never became ready."""
+
+
+class Execution:
+    """A process from its fork until it is reaped, exactly once. Owns its pidfd until `close`."""
+
+    def __init__(self, pid: int) -> None:
+        """`pid` is not reaped yet, so it is this process and no other. Raises OSError (pidfd_open(2))."""
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self._status: int | None = None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; nothing if it is already gone."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            return  # it exited by itself: the pidfd is readable and says so
+
+    def reap(self) -> int:
+        """Wait for its exit status: the code, or the negative signal. Raises ChildProcessError."""
+        if self._status is None:
+            ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+            if ended is None:
+                raise RuntimeError("waitid(2) returned without an exit, and was not told WNOHANG")
+            self._status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        return self._status
+
+    def close(self) -> None:
+        """Close the pidfd."""
+        os.close(self.pidfd)
+
+
+def execute(
+    module: str,
+    arguments: Sequence[str],
+    channel: socket.socket,
+    environment: Mapping[str, str],
+    identity: Identity | None = None,
+) -> Execution:
+    """Run a module of ours in a fresh interpreter like this one. It inherits one descriptor, the channel's.
+
+    As ourselves, or as `identity`. Raises OSError (fork(2), pidfd_open(2)); what fails later comes as Failed.
+    """
+    if identity is not None:
+        environment = {**environment, **identity.environment()}
+    # The interpreter's own flags (-O, -W, -X …) go on to the child: what multiprocessing does, too.
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    ends = ["--channel", str(channel.fileno()), "--launcher", str(os.getpid())]
+    command = [sys.executable, *flags, "-m", module, *ends, *arguments]
+    # All, until the copy has no handler of ours any more.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(command, channel, environment, identity, held | GROUP_SIGNALS)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    try:
+        return Execution(pid)
+    except OSError:
+        # Without a pidfd nobody would see its end. It has served nobody yet.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+
+
+def _become(
+    command: list[str],
+    channel: socket.socket,
+    environment: Mapping[str, str],
+    identity: Identity | None,
+    blocked: Set[int],
+) -> NoReturn:
+    """In the new process: be the interpreter, or say why not."""
+    try:
+        _let_go_of_signals(blocked)
+        _let_go_of_descriptors(channel.fileno())
+        if identity is not None:
+            os.setgroups(identity.groups)
+            os.setresgid(identity.gid, identity.gid, identity.gid)
+            os.setresuid(identity.uid, identity.uid, identity.uid)
+        os.set_inheritable(channel.fileno(), True)
+        os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter
+    except OSError as error:
+        explained = None if identity is None else identity.explain(error)
+        Channel(channel).send(Failed("operator", explained or str(error)))
+    finally:
+        os._exit(NOT_EXECUTED)
+
+
+def _let_go_of_signals(blocked: Set[int]) -> None:
+    # execve(2) does away with handlers, but until then each would write into the launcher's wakeup pipe. What
+    # is ignored stays so for ever: the first two are by the interpreter, the others by who started us.
+    for number in signal.valid_signals():
+        if number in (signal.SIGPIPE, signal.SIGXFSZ) or callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _let_go_of_descriptors(channel: int) -> None:
+    """All but the standard streams and the channel, whether they are close-on-exec or not."""
+    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if fd > 2 and fd != channel:
+            with contextlib.suppress(OSError):  # the one that the listing itself was read from
+                os.close(fd)
