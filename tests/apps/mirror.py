@@ -37,7 +37,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
-    body = json.dumps(_seen(scope, send)).encode()
+    body = json.dumps(_seen(scope, receive)).encode()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
 
@@ -56,7 +56,7 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iter
 not_callable = "neither"
 
 
-def _seen(scope: Scope, send: Send) -> dict[str, object]:
+def _seen(scope: Scope, receive: Receive) -> dict[str, object]:
     return {
         "slot": os.environ["REUSEPORT_SLOT"],
         "pid": os.getpid(),
@@ -68,8 +68,8 @@ def _seen(scope: Scope, send: Send) -> dict[str, object]:
         # Not all of it: it ends up in the report of a test that fails.
         "environment": {name: value for name, value in os.environ.items() if name.startswith(SHOWN)},
         "loop": type(asyncio.get_running_loop()).__module__,
-        # uvicorn gives a bound method of its parser's class.
-        "http": [kind.__module__ for kind in type(getattr(send, "__self__", None)).__mro__],
+        # uvicorn gives a bound method of its parser's class, and nobody in between replaces it.
+        "http": [kind.__module__ for kind in type(getattr(receive, "__self__", None)).__mro__],
         "optimize": sys.flags.optimize,
         "dev_mode": sys.flags.dev_mode,
     }
