@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from reuseport.admin.feed import Feed
+from reuseport.admin.fresh import Fresh
 from reuseport.admin.sampler import STEP, Sampler
 from reuseport.history import ROOM
 from reuseport.instance import Instance, RefusedError, UnknownSlotError
@@ -35,9 +36,9 @@ OPENAPI = Path(__file__).with_name("openapi.json")
 
 
 class API:
-    """Handlers for one instance. `status` gives the bytes of the newest status."""
+    """Handlers for one instance. `status` makes the bytes of a status."""
 
-    def __init__(self, instance: Instance, status: Callable[[], bytes], feed: Feed, sampler: Sampler) -> None:
+    def __init__(self, instance: Instance, status: Fresh[bytes], feed: Feed, sampler: Sampler) -> None:
         self._instance = instance
         self._status = status
         self._feed = feed
@@ -72,7 +73,7 @@ class API:
     async def status(self, _: Request) -> Response:
         """Everything now."""
         await self._instance.look()
-        return Response(self._status(), media_type="application/json", headers=_FRESH)
+        return Response(await self._status.get(), media_type="application/json", headers=_FRESH)
 
     async def events(self, request: Request) -> Response:
         """Records after a number."""

@@ -25,6 +25,7 @@ from reuseport.scoreboard import DURATION_BOUNDS
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 """The format that every Prometheus reads."""
+OPENMETRICS = "application/openmetrics-text"
 
 STATES = ("empty", "starting", "ready", "stalled", "draining", "dying", "backoff", "drained")
 """The phases of a worker, and how a slot can be without one."""
@@ -233,6 +234,11 @@ DURATIONS = ("http_server_request_duration_seconds", "From an HTTP request to th
 # ── the text ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+def wants_openmetrics(accept: str) -> bool:
+    """Whether who sends this Accept header takes OpenMetrics and nothing else."""
+    return OPENMETRICS in accept and "text/plain" not in accept and "*/*" not in accept
+
+
 def exposition(status: Status, accept: str = "") -> tuple[bytes, str]:
     """The text and its content type, for a scrape with this Accept header.
 
@@ -240,7 +246,7 @@ def exposition(status: Status, accept: str = "") -> tuple[bytes, str]:
     same, and costs the client library half the time, in which the launcher can do nothing else.
     """
     collector = _Collector(status)
-    if "application/openmetrics-text" in accept and "text/plain" not in accept and "*/*" not in accept:
+    if wants_openmetrics(accept):
         text: bytes = openmetrics.generate_latest(collector)  # type: ignore[no-untyped-call]
         return text, openmetrics.CONTENT_TYPE_LATEST
     return generate_latest(collector), PLAIN

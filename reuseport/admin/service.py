@@ -1,7 +1,7 @@
 """The admin application and its servers, in the launcher's event loop: what `front` loads.
 
-uvicorn's protocol classes without uvicorn's Server, which would take the process's signals. A visitor can
-make us work for a moment at most: a status is made ten times a second, however many ask for it.
+uvicorn's protocol classes without uvicorn's Server, which would take the process's signals. What takes time
+to make is shared by all who ask for it (`fresh`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from uvicorn.config import Config
 from reuseport.admin.api import API, HANDLERS
 from reuseport.admin.doors import Door
 from reuseport.admin.feed import Feed
+from reuseport.admin.fresh import Fresh
 from reuseport.admin.gate import Gate
-from reuseport.admin.metrics import exposition
+from reuseport.admin.metrics import OPENMETRICS, exposition, wants_openmetrics
 from reuseport.admin.pages import Pages
 from reuseport.admin.probes import Probes
 from reuseport.admin.sampler import Sampler
@@ -30,8 +31,6 @@ from reuseport.admin.visitor import Visitor, Visitors
 from reuseport.instance import Instance
 from reuseport.settings import Settings
 
-FRESH = 0.1
-"""Seconds for which a status, and the metrics made from it, are new enough."""
 PATIENCE = 20.0
 """Seconds for any answer but a stream to be made and taken."""
 
@@ -46,12 +45,12 @@ class Service:
     ) -> None:
         self._loop = loop
         self._instance = instance
-        self._made_at = float("-inf")
-        self._status = b""
-        self._feed = Feed(loop, instance, self.status)
+        self._feed = Feed(loop, instance, self._status)
+        self._plain = Fresh(lambda: exposition(instance.status()))
+        self._openmetrics = Fresh(lambda: exposition(instance.status(), OPENMETRICS))
         self._visitors = Visitors(loop)
         self._servers: list[asyncio.Server] = []
-        api = API(instance, self.status, self._feed, sampler)
+        api = API(instance, Fresh(self._status), self._feed, sampler)
         # Whoever opens the page for the first time gets no past, but from then on there is one.
         sampler.begin()
         self._app: ASGIApp = Starlette(
@@ -88,18 +87,14 @@ class Service:
         listener = door.listener.dup()
         self._servers.append(await self._loop.create_server(visitor, sock=listener))
 
-    def status(self) -> bytes:
-        """As JSON."""
-        now = self._loop.time()
-        if now - self._made_at >= FRESH:
-            self._made_at = now
-            self._status = json.dumps(self._instance.status(), separators=(",", ":")).encode()
-        return self._status
+    def _status(self) -> bytes:
+        return json.dumps(self._instance.status(), separators=(",", ":")).encode()
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus."""
         await self._instance.look()
-        body, kind = exposition(self._instance.status(), request.headers.get("accept", ""))
+        only = wants_openmetrics(request.headers.get("accept", ""))
+        body, kind = await (self._openmetrics if only else self._plain).get()
         return Response(body, headers={"content-type": kind, "cache-control": "no-store"})
 
     async def close(self) -> None:
