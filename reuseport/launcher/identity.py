@@ -14,7 +14,7 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -76,7 +76,7 @@ class Identity:
         return None
 
 
-class _Need(NamedTuple):
+class Need(NamedTuple):
     """A path that workers use, and how: as access(2) has it."""
 
     what: str
@@ -92,7 +92,7 @@ def identity_of(settings: Settings) -> Identity | None:
     identity = resolve(settings)
     if identity is not None:
         logs.give_files_to(identity.uid)
-        _require_access(identity, settings)
+        require_access(identity, list(_needs(settings)))
     return identity
 
 
@@ -165,9 +165,8 @@ def _require_privilege(settings: Settings, needed: frozenset[Capability]) -> Non
         )
 
 
-def _require_access(identity: Identity, settings: Settings) -> None:
+def require_access(identity: Identity, needs: Sequence[Need]) -> None:
     """Raise ConfigurationError for the first thing that workers could not use."""
-    needs = list(_needs(settings))
     try:
         tried = subprocess.run(
             [sys.executable, "-S", "-c", _TRIAL, *(f"{need.mode}{need.path}" for need in needs)],
@@ -189,28 +188,28 @@ def _require_access(identity: Identity, settings: Settings) -> None:
         )
     for position in map(int, tried.stdout.split()):
         what, path, mode = needs[position]
-        verb = "write" if mode == os.W_OK else "read"
+        verb = "write" if mode & os.W_OK else "read"
         raise ConfigurationError(
             f"{identity} may not {verb} {what} {path}: let that user {verb} it, and enter all directories"
             " above (namei -l shows them)"
         )
 
 
-def _needs(settings: Settings) -> Iterator[_Need]:
+def _needs(settings: Settings) -> Iterator[Need]:
     directory = os.R_OK | os.X_OK
-    yield _Need("the package", str(Path(reuseport.__file__).parent), directory)
+    yield Need("the package", str(Path(reuseport.__file__).parent), directory)
     # Most often the application lies here; it may as well be installed, and then this place is no concern.
     place = Path(settings.app_dir).absolute()
     name = settings.app.partition(":")[0].partition(".")[0]
     for path, mode in ((place / f"{name}.py", os.R_OK), (place / name, directory)):
         if path.exists():
-            yield _Need("--app-dir", str(place), directory)
-            yield _Need("APP", str(path), mode)
+            yield Need("--app-dir", str(place), directory)
+            yield Need("APP", str(path), mode)
     for setting in _READ_BY_WORKERS:
         if (value := getattr(settings, setting)) is not None:
-            yield _Need(spellings(setting)[-1], value, os.R_OK)
+            yield Need(spellings(setting)[-1], value, os.R_OK)
     for log_file in logs.files():
-        yield _Need("log file", log_file, os.W_OK)
+        yield Need("log file", log_file, os.W_OK)
 
 
 def _user(text: str | None) -> tuple[int, pwd.struct_passwd | None]:

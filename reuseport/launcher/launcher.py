@@ -39,7 +39,7 @@ from reuseport.errors import ReuseportError
 from reuseport.history import Kind
 from reuseport.instance import Attach
 from reuseport.launcher import events as ev
-from reuseport.launcher import exits, strays
+from reuseport.launcher import exits, multiprocess, strays
 from reuseport.launcher.balance import LATE_NS, Balance
 from reuseport.launcher.burden import WINDOW
 from reuseport.launcher.chronicle import Chronicle
@@ -332,6 +332,7 @@ class Launcher:
         del self.processes[number]
         process.close()
         self.scoreboard.leave_desk(process.spawn.slot, process.spawn.desk)
+        multiprocess.mark_dead(os.environ, process.pid)
         blame = self._blames.pop(number, Blame.APPLICATION)
         self.chronicle.gone(status)
         self.feed(ev.WorkerExited(number, self._explain(process, status), blame))

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from reuseport import logs
 from reuseport.instance import Attach
-from reuseport.launcher import ports
+from reuseport.launcher import multiprocess, ports
 from reuseport.launcher.balance import chosen
 from reuseport.launcher.identity import give_up, identity_of
 from reuseport.launcher.launcher import Launcher
@@ -47,6 +47,7 @@ def serve(settings: Settings, admin: Admin | None = None) -> int:
             pid_file = PidFile(Path(settings.pid_file))
             pid_file.write()
             stack.callback(pid_file.remove)
+        multiprocess.prepare(os.environ, identity)
         policy = policy_of(settings, workers)
         balance = stack.enter_context(chosen(settings, workers, policy.capacity, len(held.endpoints())))
         if balance.choice.rule == "cpu":
