@@ -1,7 +1,7 @@
 // The balance: one column for each slot, one row for each measure, a line at the mean. A clump is a column above the
 // line; in words it stands beside the title.
 
-import { flag, get, icon, make, put, redraw } from "./nodes.js";
+import { flag, get, icon, make, put, redraw, show } from "./nodes.js";
 import { percent, rate, times, whole } from "./words.js";
 
 const MEASURES = [
@@ -77,10 +77,11 @@ export class Balance {
         const top = Math.max(most, 1.6 * mean);
         values.forEach((height, index) => {
             const fill = row.fills[index];
-            const scaled = `scaleY(${top > 0 ? (height / top).toFixed(3) : 0})`;
-            if (fill.scaled !== scaled) {
-                fill.scaled = scaled;
-                fill.node.style.transform = scaled;
+            // A height, not a transform: 192 transforms are 192 paint chunks, and cost more than the layout they spare.
+            const full = top > 0 ? `${Math.round((100 * height) / top)}%` : "0%";
+            if (fill.full !== full) {
+                fill.full = full;
+                fill.node.style.height = full;
             }
             flag(fill.node, "data-far", String(mean > 0 && height > FAR * mean && row.name !== "CPU"));
         });
@@ -89,6 +90,7 @@ export class Balance {
             row.level = level;
             row.line.style.top = level;
         }
+        show(row.line, mean > 0);
         put(row.mean, `mean ${row.words(mean)}`);
         const where = status.slots[values.indexOf(most)];
         put(row.most, mean > 0 && judged.length > 1 ? `most ${times(most / mean)}, slot ${where.slot}` : "");
@@ -106,7 +108,7 @@ export class Balance {
                 column.dataset.slot = slot.slot;
                 const node = make("i");
                 column.append(node);
-                return { column, node, scaled: "" };
+                return { column, node, full: "" };
             });
             row.bars.replaceChildren(...row.fills.map((fill) => fill.column), row.line);
         }

@@ -7,6 +7,9 @@ import { brief, bytes, clock, cores, rate, whole } from "./words.js";
 const SPAN = 300;
 const LAST = 5; // samples that the percentiles of one sample look back
 
+// Steps of an axis of bytes.
+const POWERS = Array.from({ length: 24 }, (_, power) => 1048576 * 2 ** power);
+
 // Series by chart: name of the column, class of its key (whose colour it takes), dash.
 const CHARTS = [
     { id: "f-requests", words: rate, series: [["rate", "k1"], ["errors", "k2", [2, 3]]] },
@@ -15,7 +18,7 @@ const CHARTS = [
     { id: "f-connections", words: whole, series: [["connections", "k1"]] },
     { id: "f-lag", words: brief, series: [["lag", "k1"]] },
     { id: "f-cpu", words: cores, series: [["cpu", "k1"]] },
-    { id: "f-memory", words: bytes, series: [["rss", "k1"]] },
+    { id: "f-memory", words: bytes, incrs: POWERS, series: [["rss", "k1"]] },
 ];
 const COLUMNS = ["time", ...CHARTS.flatMap((chart) => chart.series.map(([name]) => name))];
 
@@ -59,7 +62,7 @@ export class Charts {
             {
                 width: Math.max(80, host.clientWidth),
                 height: Math.max(40, host.clientHeight),
-                padding: [6, 1, 1, 0],
+                padding: [6, 1, 5, 0],
                 legend: { show: false },
                 cursor: { sync: { key: "all" }, drag: { setScale: false, x: false, y: false }, y: false, points: { size: 5 } },
                 scales: {
@@ -69,7 +72,7 @@ export class Charts {
                 },
                 axes: [
                     { ...axis, size: 1, values: () => [], splits: () => [-4, -3, -2, -1].map((m) => this.#now + 60 * m), grid: { stroke: colour("line"), width: 1 } },
-                    { ...axis, size: 40, space: 22, values: (_plot, splits) => splits.map((v) => (v === 0 ? "0" : chart.words(v))), grid: { stroke: colour("line"), width: 1 } },
+                    { ...axis, ...(chart.incrs && { incrs: chart.incrs }), size: 46, space: 26, values: (_plot, splits) => splits.map((v) => (v === 0 ? "0" : chart.words(v))), grid: { stroke: colour("line"), width: 1 } },
                 ],
                 series: [
                     {},
@@ -105,8 +108,8 @@ export class Charts {
     take(status, readings) {
         const { total } = readings;
         this.#now = status.now;
-        // The first status after a load tells what the last sample told already.
-        if (status.now - (this.#columns.time.at(-1) ?? 0) > 0.5) {
+        // The first status after a load has nothing to be compared with; the history told that second already.
+        if (total.moment.rate !== null && status.now - (this.#columns.time.at(-1) ?? 0) > 0.5) {
             this.#append({ time: status.now, ...total, ...total.moment });
         }
     }

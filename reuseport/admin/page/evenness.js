@@ -40,18 +40,16 @@ export function weigh(status, readings) {
         // Two clients on four workers cannot be balanced by anybody.
         const enough = readings.total.connections + readings.total.entered >= 4 * steady.length;
         if (found.high && enough) {
-            return {
-                kind: "uneven",
-                text: `slot ${found.most[0]} has ${percent(found.share)} of the ${what}, ${times(found.factor)} the mean`,
-            };
+            const part = steady.length <= 10 ? ` (${percent(found.share)})` : "";
+            return { kind: "uneven", text: `slot ${found.most[0]} has ${times(found.factor)} its share of the ${what}${part}` };
         }
         if (found.low && enough) {
-            const part = found.mean > 0 ? found.least[1] / found.mean : 0;
-            return { kind: "uneven", text: `slot ${found.least[0]} gets few ${what}: ${times(part)} the mean` };
+            const part = found.least[1] === 0 ? "none" : `${times(found.least[1] / found.mean)} its share`;
+            return { kind: "uneven", text: `slot ${found.least[0]} has ${part} of the ${what}` };
         }
     }
     if (requests.mean < 5) {
         return { kind: "light", text: "too few requests to judge" };
     }
-    return { kind: "even", text: `even: the busiest slot has ${times(requests.factor)} the mean of the requests` };
+    return { kind: "even", text: `even: the busiest slot has ${times(requests.factor)} its share of the requests` };
 }

@@ -10,7 +10,7 @@ import { showFigures, showRow } from "./figures.js";
 import { Journal } from "./journal.js";
 import { prepareKeys } from "./keys.js";
 import { Link } from "./link.js";
-import { get } from "./nodes.js";
+import { get, put } from "./nodes.js";
 import { Readings } from "./readings.js";
 import { Session } from "./session.js";
 import { Slots } from "./slots.js";
@@ -94,7 +94,7 @@ function nextTheme() {
 }
 
 function nameTheme() {
-    get("theme").textContent = `Theme: ${window.theme.chosen}`;
+    put(get("theme-name"), window.theme.chosen);
 }
 
 prepareDialogs();

@@ -27,7 +27,7 @@ export function quantile(counts, q) {
 }
 
 // Counters never run backwards within one launcher; what does is another launcher's, and no delta.
-const delta = (now, then) => (now >= then ? now - then : null);
+const delta = (now, then) => (now !== null && then !== null && now >= then ? now - then : null);
 const per = (amount, seconds) => (amount === null || seconds <= 0 ? null : amount / seconds);
 
 function difference(now, then) {
@@ -56,12 +56,14 @@ export class Readings {
     // Readings of this status against those before it.
     take(status) {
         const kept = this.#kept;
-        kept.push({ now: status.now, slots: new Map(status.slots.map((slot) => [slot.slot, slot])) });
+        kept.push({ now: status.now, slots: new Map(status.slots.map((slot) => [slot.slot, slot])), overflows: status.kernel.listen_overflows });
         while (kept.length > 2 && status.now - kept[1].now >= WIDE_WINDOW - 0.5) {
             kept.shift();
         }
         const near = kept.find((old) => status.now - old.now < RATE_WINDOW + 0.5) ?? kept[0];
-        return read(status, near, kept[0], kept.at(-2) ?? kept[0]);
+        // The stream opens with a status of its own: what came a moment ago is no second to measure.
+        const last = kept.findLast((old) => status.now - old.now > 0.7) ?? kept.at(-1);
+        return read(status, near, kept[0], last);
     }
 }
 
@@ -70,7 +72,7 @@ function read(status, near, wide, last) {
     const total = {
         rate: null, errors: null, accepted: null, cpu: null, served: 0, failed: 0, entered: 0,
         inFlight: 0, connections: 0, websockets: 0, queue: 0, lag: null, lagSlot: null,
-        rss: null, pss: null, restarts: 0, durations: new Array(BOUNDS.length).fill(0), moment: moment(),
+        rss: null, pss: null, restarts: 0, overflows: delta(status.kernel.listen_overflows, wide.overflows), durations: new Array(BOUNDS.length).fill(0), moment: moment(),
     };
     for (const slot of status.slots) {
         const reading = readSlot(slot, near, wide, status.now);

@@ -40,7 +40,7 @@ function slotConcerns(status) {
     concern("backoff", "bad", (group, who) => {
         const soonest = Math.min(...group.map((slot) => slot.retry_at ?? Infinity)) - status.now;
         const when = soonest === Infinity ? "" : `, tried again in ${age(Math.max(0, soonest))}`;
-        return `${who} ${group.length > 1 ? "keep" : "keeps"} failing${when}${fostered(group)}`;
+        return `${who} ${group.length > 1 ? "have no workers" : "has no worker"}${when}${fostered(group)}`;
     });
     concern("dying", "attention", (group, who) => `${who} ${group.length > 1 ? "are" : "is"} being ended${fostered(group)}`);
     concern("drained", "attention", (group, who) => `${who} taken out of service by hand${fostered(group)}`);
@@ -71,7 +71,10 @@ function trafficConcerns(status, readings, balance) {
             text: `${slots(numbers(full))}: accept queue ${percent(most.accept_queue.length / most.accept_queue.limit)} full`,
         });
     }
-    const { served, failed } = readings.total;
+    const { served, failed, overflows } = readings.total;
+    if (overflows > 0) {
+        said.push({ tone: "bad", key: "overflows", text: `An accept queue was full: ${whole(overflows)} connections had to wait for a retry` });
+    }
     if (failed >= 10 && failed > 0.05 * served) {
         said.push({ tone: "bad", key: "5xx", text: `${percent(failed / Math.max(served, failed))} of the responses are 5xx` });
     }
@@ -89,7 +92,7 @@ function pastConcerns(status, records) {
     if (crashes.length) {
         const latest = crashes.at(-1);
         const where = latest.slot === null ? "" : ` in slot ${latest.slot}`;
-        const others = crashes.length > 1 ? `, ${crashes.length} in five minutes` : "";
+        const others = crashes.length > 1 ? `, ${crashes.length} deaths in five minutes` : "";
         said.push({ tone: "ok", key: `crash ${latest.seq}`, text: `A worker${where} died ${age(status.now - latest.time)} ago${others}` });
     }
     const reload = records.findLast((record) => ["reload_begun", "reload_done", "reload_aborted"].includes(record.kind));
