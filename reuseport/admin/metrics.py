@@ -216,7 +216,7 @@ METRICS = (
     ),
     _each(
         "pss_bytes",
-        "Memory, with a fair share of what is shared; absent where the kernel hides it.",
+        "Memory, with a fair share of what is shared; absent until it is measured, seconds after the start.",
         lambda slot: slot["pss"],
     ),
     _each("open_fds", "Open descriptors; absent where the kernel hides them.", lambda slot: slot["open_fds"]),
