@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -211,6 +212,11 @@ def test_every_command_can_be_typed(
             assert os.access(ROOT / script, os.X_OK)
         case ["curl", "-i", "http://127.0.0.1:8000/"] | ["python", "-m", "pip", "install", "."]:
             pass
+        case ["(umask", "077;", "openssl", "rand", "-hex", "32", ">", "token)"]:
+            pass
+        case ["curl", *_, url] if url.startswith("http://127.0.0.1:9000/api/v1/"):
+            described = json.loads((ROOT / "reuseport/admin/openapi.json").read_text(encoding="utf-8"))
+            assert url.removeprefix("http://127.0.0.1:9000") in described["paths"]
         case _:
             pytest.fail(f"nobody has looked at {words}")
 
