@@ -17,6 +17,7 @@ import trustme
 
 from tests.conftest import APPS, PATIENCE, Launch, survivors
 from tests.whole.clients import client, environment, listening
+from tests.whole.lines import wait_until
 
 RUN = [sys.executable, "-m", "reuseport"]
 
@@ -184,13 +185,15 @@ def test_a_second_start_on_the_same_port_needs_join(launch: Launch, tmp_path: Pa
     assert f"port {first.port} is already served by pid {first.pid} (" in message
     assert "--join" in message
     second = launch("plain:app", "--port", str(first.port), "--join").ready(1)
-    pids: set[int] = set()
+    both = {*first.workers().values(), *second.workers().values()}
+    met: set[int] = set()
     with client() as asking:
-        for _ in range(300):
-            pids.add(asking.get(first.url).json()["pid"])
-            if len(pids) == 2:
-                break
-    assert pids == {*first.workers().values(), *second.workers().values()}
+
+        def all_met() -> bool:
+            met.add(asking.get(first.url).json()["pid"])
+            return met == both
+
+        wait_until(all_met, lambda: f"{met} of {both}")
 
 
 def unprivileged(*namespaces: str) -> list[str]:

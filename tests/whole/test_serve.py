@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import httpx
-
 from tests.conftest import Launch
+from tests.whole.clients import client, meet_all
 
 
 def test_workers_share_a_port_and_say_who_they_are(launch: Launch) -> None:
     server = launch("plain:app", "--workers", "3").ready(3)
-    seen = {}
-    for _ in range(200):
-        who = httpx.get(server.url).json()
-        seen[int(who["slot"])] = who["pid"]
-        if len(seen) == 3:
-            break
-    assert seen == server.workers()
+    with client() as asking:
+        met = meet_all(asking, server.url, 3)
+    assert {slot: seen["pid"] for slot, seen in met.items()} == server.workers()
     assert server.stop() == 0
