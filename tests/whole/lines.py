@@ -196,9 +196,9 @@ def stop_process(pid: int) -> None:
     wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
 
 
-def queued(port: int) -> dict[int, int]:
+def queued(port: int, table: str = "tcp") -> dict[int, int]:
     """Connections in the accept queue of each listener on the port, by inode (proc_net_tcp: rx_queue)."""
-    rows = [row.split() for row in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    rows = [row.split() for row in Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]]
     return {
         int(row[9]): int(row[4].partition(":")[2], 16)
         for row in rows
