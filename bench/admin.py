@@ -39,7 +39,7 @@ def main() -> None:
         report(f"on, nobody has visited (goal {MOST_CPU:.0%})", server, arguments.seconds)
         with streaming(port):
             report(f"on, one page open (goal {MOST_CPU:.0%})", server, arguments.seconds)
-        for path in ("/api/v1/status", "/readyz"):
+        for path in ("/metrics", "/api/v1/status", "/readyz"):
             took = list(scrapes(port, path, arguments.scrapes))
             print(f"{path}: {spread([1000 * each for each in took], '.1f')} ms", end="")
             goal = f" (goal {1000 * MOST_SCRAPE:.0f} ms at 64 slots)" if path == "/metrics" else ""

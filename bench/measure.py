@@ -28,7 +28,7 @@ from typing import TypeVar
 
 import psutil
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds to wait for a server to say something before the measurement is given up."""
 
 HOST = "127.0.0.1"
