@@ -1,5 +1,6 @@
 """The command line: `reuseport [APP] [flags]` serves, `reuseport check [APP] [flags]` only looks.
 
+The commands that see and steer a running server are in client/commands.py; here they get their place.
 The options are generated from the table in settings.py. click reads what was typed and nothing
 else: environment, file and defaults are configuration.py's, so one precedence holds for all.
 """
@@ -17,10 +18,12 @@ import click
 from click.core import ParameterSource
 
 from reuseport import __version__
+from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
 from reuseport.configuration import load
 from reuseport.errors import ApplicationError, ReuseportError
-from reuseport.kinds import APPLICATION, Kind
+from reuseport.kinds import APPLICATION
 from reuseport.settings import DEFAULTS, FLAGS, Settings, spellings
+from reuseport.values import Value
 
 _APP = """APP is module:attribute; a dotted module alone, such as shop.web, means shop.web:app.
 Without APP the built-in demo is served."""
@@ -53,20 +56,6 @@ def _refusals(context: click.Context) -> Iterator[None]:
         context.exit(error.exit_code)
 
 
-class _Value(click.ParamType):  # type: ignore[type-arg]  # generic in recent releases of click only
-    """A kind of settings.py as click wants it."""
-
-    def __init__(self, kind: Kind) -> None:
-        self.name = kind.metavar or "BOOLEAN"
-        self._kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return self._kind.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 class _Application(click.ParamType):  # type: ignore[type-arg]  # as above
     """APP, with a word for whoever meant a command."""
 
@@ -74,7 +63,9 @@ class _Application(click.ParamType):  # type: ignore[type-arg]  # as above
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value in _COMMANDS:
-            self.fail(f"the command comes first: reuseport {value} [APP] [flags]", param, ctx)
+            pieces = _COMMANDS[value].collect_usage_pieces(click.Context(_COMMANDS[value]))
+            arguments = " ".join([*pieces[1:], "[flags]"])  # without its [OPTIONS]
+            self.fail(f"the command comes first: reuseport {value} {arguments}", param, ctx)
         try:
             return APPLICATION.parse(value)
         except ValueError as error:
@@ -113,7 +104,8 @@ class _Serve(_Command):
         return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+        with _refusals(ctx):
+            return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
 def settings_of(context: click.Context) -> Settings:
@@ -129,23 +121,21 @@ def settings_of(context: click.Context) -> Settings:
 @click.pass_context
 def _serve(context: click.Context, /, **_: Any) -> None:
     """Serve an ASGI application from N workers on one port, balanced by the kernel."""
-    with _refusals(context):
-        settings = settings_of(context)
-        # Here and not above: --help, --version and a mistyped flag need none of it.
-        from reuseport.admin.front import admin
-        from reuseport.launcher.serve import serve
+    settings = settings_of(context)
+    # Here and not above: --help, --version and a mistyped flag need none of it.
+    from reuseport.admin.front import admin
+    from reuseport.launcher.serve import serve
 
-        context.exit(serve(settings, admin))
+    context.exit(serve(settings, admin))
 
 
 @click.pass_context
 def _check(context: click.Context, /, **_: Any) -> None:
     """Validate the settings and import the application, without touching the port."""
-    with _refusals(context):
-        settings = settings_of(context)
-        from reuseport.launcher.check import check
+    settings = settings_of(context)
+    from reuseport.launcher.check import check
 
-        click.echo(check(settings))
+    click.echo(check(settings))
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
@@ -167,7 +157,7 @@ def _option(name: str) -> click.Option:
         return click.Option([*spellings(name), name], is_flag=True, default=None, help=about)
     return click.Option(
         [*spellings(name), name],
-        type=_Value(flag.kind),
+        type=Value(flag.kind),
         metavar=flag.kind.metavar,
         multiple=flag.kind.separator is not None,
         help=about,
@@ -201,7 +191,7 @@ def _made(kind: type[_Command], name: str, callback: Callable[..., None], *about
     )
 
 
-_COMMANDS = {"check": _made(_Command, "check", _check)}
+_COMMANDS: dict[str, click.Command] = {"check": _made(_Command, "check", _check), **CLIENT_COMMANDS}
 cli = _made(
     _Serve,
     "reuseport",

@@ -26,3 +26,21 @@ class HostError(ReuseportError):
     """The host must be changed: the kernel or a resource limit refused something we need."""
 
     exit_code = 2
+
+
+class UndoneError(ReuseportError):
+    """The running server did not do what it was asked for, or not to its end. Says why."""
+
+    exit_code = 1
+
+
+class AbsentError(ReuseportError):
+    """The operator must start the server, or say where it is: none was found that answers."""
+
+    exit_code = 4
+
+
+class OverdueError(ReuseportError):
+    """What was asked for goes on, but took longer than the operator wanted to wait."""
+
+    exit_code = 5

@@ -1,0 +1,98 @@
+"""A status in words: is it well, what is unusual, what happened last. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reuseport.client.rates import Rates
+from reuseport.client.table import lines_of, rows_of
+from reuseport.client.text import age, clean, record_line
+from reuseport.instance import SlotStatus, Status
+
+LATEST = 5
+"""Records shown below the table."""
+
+
+def is_well(status: Status) -> bool:
+    """It serves, and every slot that is wanted has a worker that is ready."""
+    return status["state"] in ("serving", "reloading") and status["ready"] >= status["workers"]
+
+
+def headline(status: Status) -> str:
+    """The verdict."""
+    return f"{clean(status['application'])} {_verdict(status)}"
+
+
+def _verdict(status: Status) -> str:
+    ready, wanted, reload = status["ready"], status["workers"], status["reload"]
+    if status["state"] == "stopping":
+        return f"is stopping: {ready} of {wanted} workers still serve"
+    if status["state"] == "starting":
+        return f"is starting: {ready} of {wanted} workers are ready"
+    if not is_well(status):
+        unready = [slot for slot in status["slots"] if slot["wanted"] and slot["state"] != "ready"]
+        states = ", ".join(f"slot {slot['slot']} is {_condition(slot)}" for slot in unready)
+        return f"is not well: {ready} of {wanted} workers are ready; {states or 'look again'}"
+    if reload is not None:
+        done = f"{reload['done']} of {reload['of']} slots run it"
+        return f"is well, and reloads to generation {reload['generation']}: {done}"
+    every = "its worker is" if wanted == 1 else f"all {wanted} workers are"
+    return f"is well: {every} ready (generation {status['generation']})"
+
+
+def _condition(slot: SlotStatus) -> str:
+    return {"backoff": "waiting to be tried again", "drained": "out of service"}.get(
+        slot["state"], clean(slot["state"])
+    )
+
+
+def facts(status: Status) -> list[str]:
+    """Where, who, since when, and how connections are given out."""
+    balance, where = status["balance"], clean(" ".join(status["addresses"]))
+    up = age(status["now"] - status["started_at"])
+    return [
+        f"{where}, launcher pid {status['pid']}, up {up}, reuseport {clean(status['version'])}",
+        f"balance: {clean(balance['rule'])}, {clean(balance['reason'])}",
+    ]
+
+
+def notes(status: Status) -> Iterator[str]:
+    """What the table does not show."""
+    away = 0
+    for slot in status["slots"]:
+        name = f"slot {slot['slot']}"
+        if not slot["wanted"] and slot["pid"] is None:
+            away += 1
+            continue
+        for other in (slot["successor"], *slot["predecessors"]):
+            if other is not None:
+                yield (
+                    f"{name}: the worker with pid {other['pid']} (generation {other['generation']}) "
+                    f"is {clean(other['state'])}, too"
+                )
+        if slot["foster"] is not None:
+            yield f"{name}: slot {slot['foster']} accepts for it"
+        if slot["retry_at"] is not None:
+            yield f"{name}: it is tried again in {age(slot['retry_at'] - status['now'])}"
+        if slot["state"] not in ("ready", "drained") and slot["last_exit"] is not None:
+            yield f"{name}: {clean(slot['last_exit'])}"
+    if away:
+        slots = "1 slot is" if away == 1 else f"{away} slots are"
+        yield f"{slots} scaled away: siblings accept what still comes to the listeners"
+
+
+def latest(records: list[dict[str, Any]]) -> list[str]:
+    """The last few that are worth a word."""
+    worth = [record for record in records if record["level"] != "debug"]
+    return [record_line(record) for record in worth[-LATEST:]]
+
+
+def page(
+    status: Status, rates: Mapping[int, Rates], records: list[dict[str, Any]], width: float
+) -> list[str]:
+    """All of it; the table with the columns that fit."""
+    lines = [headline(status), *facts(status), "", *lines_of(rows_of(status, rates), width)]
+    for part in (list(notes(status)), latest(records)):
+        lines += ["", *part] if part else []
+    return lines

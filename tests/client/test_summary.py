@@ -1,0 +1,86 @@
+"""The verdict in words, and the table that fits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from reuseport.client.rates import Rates
+from reuseport.client.summary import headline, is_well, notes, page
+from reuseport.client.table import COLUMNS, fitting, lines_of, rows_of
+from reuseport.instance import Status
+from tests.admin.statuses import slot_status, status
+
+RELOAD = {"generation": 3, "done": 1, "of": 2}
+BROKEN = [slot_status(0), slot_status(1, state="backoff", pid=None)]
+
+
+@pytest.mark.parametrize(
+    ("seen", "well", "words"),
+    [
+        (status(2), True, "is well: all 2 workers are ready (generation 2)"),
+        (status(1), True, "is well: its worker is ready (generation 2)"),
+        (
+            status(2, state="reloading", reload=RELOAD),
+            True,
+            "is well, and reloads to generation 3: 1 of 2 slots run it",
+        ),
+        (status(2, state="starting", ready=1), False, "is starting: 1 of 2 workers are ready"),
+        (status(2, state="stopping"), False, "is stopping: 2 of 2 workers still serve"),
+        (
+            status(BROKEN, ready=1),
+            False,
+            "is not well: 1 of 2 workers are ready; slot 1 is waiting to be tried again",
+        ),
+    ],
+)
+def test_the_headline_and_the_exit_code_agree(seen: Status, well: bool, words: str) -> None:
+    assert headline(seen) == f"shop:app {words}"
+    assert is_well(seen) is well
+
+
+def test_what_the_table_does_not_show_is_noted() -> None:
+    slots = [
+        slot_status(0, successor={"pid": 9, "generation": 3, "state": "starting"}),
+        slot_status(1, state="backoff", pid=None, retry_at=1764115204.5, foster=0, last_exit="it was killed"),
+        slot_status(2, wanted=False, state="empty", pid=None),
+        slot_status(3, last_exit="long ago"),
+    ]
+    assert list(notes(status(slots))) == [
+        "slot 0: the worker with pid 9 (generation 3) is starting, too",
+        "slot 1: slot 0 accepts for it",
+        "slot 1: it is tried again in 4s",
+        "slot 1: it was killed",
+        "1 slot is scaled away: siblings accept what still comes to the listeners",
+    ]
+
+
+def test_what_an_application_says_does_not_move_the_cursor() -> None:
+    seen = status(
+        [slot_status(0, state="dying\x1b[2J", last_exit="\x1b]0;title\x07")],
+        application="\x1b[31m:app",
+        version="\x9b1m",
+        addresses=["http://\x08"],
+        balance={"rule": "\x1b", "level": 2, "reason": "\x1b"},
+    )
+    records = [{"time": 0.0, "level": "err\x1b", "text": "\x1b[2J"}]
+    assert all(line.isprintable() for line in page(seen, {}, records, math.inf))
+
+
+def test_a_narrow_table_leaves_out_what_matters_least() -> None:
+    rows = rows_of(status(4), {0: Rates(1234.5, 99.0, math.inf)})
+    wide, narrow = fitting(rows, math.inf), [column.title for column in fitting(rows, 80)]
+    assert wide == list(COLUMNS)
+    assert {"slot", "state", "req/s", "flight", "queue"} <= set(narrow) < {column.title for column in COLUMNS}
+    assert max(map(len, lines_of(rows, 80))) <= 80
+    kept = next(column for column in COLUMNS if column.title == "requests")
+    assert kept in fitting(rows, 20, kept)
+
+
+def test_unknown_figures_are_dashes_and_sort_as_the_least() -> None:
+    slots = [slot_status(0, rss=5 << 20), slot_status(1, rss=None), slot_status(2, rss=9 << 20)]
+    rows = rows_of(status(slots), {})
+    rss = next(column for column in COLUMNS if column.title == "rss")
+    assert [rss.cell(row) for row in sorted(rows, key=rss.key)] == ["-", "5M", "9M"]
+    assert all(COLUMNS[6].cell(row) == "-" for row in rows)
