@@ -20,6 +20,7 @@ import pytest
 
 from reuseport import errors
 from reuseport.cli import cli
+from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
 from reuseport.configuration import load, variables_of
 from reuseport.launcher.events import Blame
 from reuseport.launcher.phases import diagram
@@ -76,6 +77,17 @@ def flags_in_help() -> set[str]:
     return {flag for column in columns for flag in FLAG.findall(column)}
 
 
+def flags_of_commands() -> set[str]:
+    """Those of the commands that see and steer."""
+    return {
+        flag
+        for command in CLIENT_COMMANDS.values()
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for flag in parameter.opts
+    }
+
+
 # ── what is copied from the code ──────────────────────────────────────────────────────────────────────
 
 
@@ -128,7 +140,7 @@ def test_no_other_flag_is_spoken_of_as_ours() -> None:
     spoken = {flag for span in code for flag in FLAG.findall(span)}
     assert "--graceful-timeout" in spoken
     # uvicorn's column stands in the middle: its names are ours, too.
-    assert spoken <= flags_in_help()
+    assert spoken <= flags_in_help() | flags_of_commands()
 
 
 def test_the_environment_has_every_last_name() -> None:
