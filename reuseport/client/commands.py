@@ -1,4 +1,7 @@
-"""What can be typed to see and steer a running launcher. What a command needs is imported when it runs."""
+"""What can be typed to see and steer a running launcher. What a command needs is imported when it runs.
+
+The file is long because it is a list: one definition a command, and the options they share.
+"""
 
 from __future__ import annotations
 

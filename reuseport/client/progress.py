@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Protocol
@@ -10,6 +11,9 @@ from typing import Protocol
 import click
 
 from reuseport.client.text import clean
+
+WIDTH = 20
+"""Characters of the bar."""
 
 
 class Progress(Protocol):
@@ -33,9 +37,12 @@ class _Lines:
 class _Bar:
     def __init__(self, label: str) -> None:
         self._text: str | None = None
+        # A line that wraps would be left behind at each step: [bar], "  12/64  ", and what is between them.
+        self._room = shutil.get_terminal_size().columns - len(label) - WIDTH - 20
         self.bar = click.progressbar(
             range(1),
             length=1,
+            width=WIDTH,
             label=label,
             show_eta=False,
             show_pos=True,
@@ -43,7 +50,8 @@ class _Bar:
         )
 
     def say(self, text: str) -> None:
-        self._text = clean(text)
+        # What stands in brackets is for those who read it later.
+        self._text = clean(text).partition(" (")[0][: max(0, self._room)]
         self.bar.render_progress()
 
     def reached(self, done: int, of: int) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Launch
 from tests.whole.console import Console, ended
-from tests.whole.lines import GET, Line
+from tests.whole.lines import GET, Line, wait_until
 from tests.whole.modules import FRESH, Shop
+from tests.whole.terminal import ESCAPES, Terminal
 from tests.whole.traffic import ask
 
 
@@ -169,6 +171,27 @@ def test_a_reload_is_followed_slot_by_slot(launch: Launch, console: Console, sho
     assert [found[1] for found in ready if found] == ["0", "1"]
     assert lines[-1] == "generation 2 serves in every slot"
     assert ask(server.port) == "two"
+
+
+def test_on_a_terminal_a_bar_shows_how_far_the_reload_is(
+    launch: Launch, console: Console, shop: Shop
+) -> None:
+    launch(*shop.arguments, "--workers", "2", env={**console.env, **FRESH}).ready(2)
+    gate = shop.hold(1)
+    command = [sys.executable, "-m", "reuseport", "reload", "--wait"]
+    terminal = Terminal(command, console.env, columns=80)
+    try:
+        gate.reached()
+        wait_until(lambda: "1/2" in terminal.written, lambda: repr(terminal.written))
+        assert "the reload to generation 2" in terminal.written
+        gate.open()
+        assert terminal.wait() == 0
+        wait_until(lambda: "2/2" in terminal.written, lambda: repr(terminal.written))
+        wait_until(lambda: "generation 2 serves in every slot" in terminal.written)
+        lines = ESCAPES.sub("", terminal.written).replace("\r", "\n").splitlines()
+        assert max(map(len, lines)) < 80
+    finally:
+        terminal.close()
 
 
 def test_a_reload_that_fails_says_why_each_time_and_the_old_version_serves(

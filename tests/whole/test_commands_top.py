@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import re
 import signal
-import struct
-import subprocess
 import sys
-import termios
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import PATIENCE, Launch
+from tests.conftest import Launch
 from tests.whole.console import Console, ended
 from tests.whole.lines import wait_until
+from tests.whole.terminal import Terminal
 
 QUIET = ("--lifespan", "off", "--no-access-log")
-ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9])")
 ENTERED, LEFT, CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 """Of xterm: the other screen is entered, left; the cursor is shown."""
 
@@ -31,63 +23,6 @@ ENTERED, LEFT, CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 @pytest.fixture
 def console(tmp_path: Path) -> Console:
     return Console(tmp_path / "run")
-
-
-class Terminal:
-    """A pseudo-terminal with a command on it, and all it has written."""
-
-    def __init__(self, command: list[str], env: dict[str, str], columns: int = 120, lines: int = 40) -> None:
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
-        self._slave = slave
-        self.before = termios.tcgetattr(slave)
-        self.written = ""
-        self.process = subprocess.Popen(
-            command,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            # COLUMNS would count for more than the terminal.
-            env={**os.environ, **env, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": str(lines)},
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        while True:
-            try:
-                data = os.read(self._master, 65536)
-            except OSError:  # EIO: nobody has the other end open
-                return
-            self.written += data.decode(errors="replace")
-
-    def type(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
-
-    @property
-    def screen(self) -> str:
-        """The newest picture: each begins by moving the cursor home."""
-        return ESCAPES.sub("", self.written.rpartition("\x1b[H")[2])
-
-    def shows(self, text: str) -> None:
-        """Wait until it has been on the screen since the last key."""
-        wait_until(lambda: text in self.screen, lambda: repr(self.written[-3000:]))
-
-    @property
-    def now(self) -> list[object]:
-        return termios.tcgetattr(self._slave)
-
-    def wait(self) -> int:
-        return self.process.wait(PATIENCE)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self._slave)
-        self._reader.join(PATIENCE)
-        os.close(self._master)
 
 
 @contextmanager
