@@ -52,6 +52,11 @@ A worker is executed with them blocked, and unblocks them when it has set handle
 one that just starts.
 """
 
+STACKS_SIGNAL: int = signal.SIGRTMIN + 5
+"""A worker dumps the stacks of its threads and goes on. A real-time signal, because applications use the
+others, and not the first few, which libraries take. Blocked, too, until the worker is ready for it.
+"""
+
 NOT_NOW = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
 """The buffer is full, or this user has as many descriptors under way as RLIMIT_NOFILE allows (unix(7))."""
 NOBODY_READS = frozenset({errno.EPIPE, errno.ECONNRESET})
@@ -62,9 +67,9 @@ NOBODY_READS = frozenset({errno.EPIPE, errno.ECONNRESET})
 class Start:
     """Who the worker is and what it serves.
 
-    Descriptors: the scoreboard, which has rows for `slots` slots; the receiving end of the slot's inbox;
-    `shared` sockets that all workers accept from; and then the slot's own listeners, one for each endpoint,
-    bound by the launcher, which keeps a duplicate of each: the escrow.
+    Descriptors: the scoreboard, which has rows for `slots` slots; the receiving end of the slot's inbox; the
+    file that STACKS_SIGNAL dumps into; `shared` sockets that all workers accept from; and then the slot's own
+    listeners, one for each endpoint, bound by the launcher, which keeps a duplicate of each: the escrow.
     """
 
     settings: str

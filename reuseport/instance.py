@@ -153,6 +153,14 @@ class Sample(TypedDict):
     durations: Sequence[int]
 
 
+class Stacks(TypedDict):
+    """Where every thread of a worker stands."""
+
+    slot: int
+    pid: int
+    stacks: str
+
+
 class Readiness(TypedDict):
     """What probes are about."""
 
@@ -195,6 +203,9 @@ class Instance(Protocol):
 
     def stop(self) -> None:
         """Stop gracefully. Raises RefusedError when that is under way: a second time would be at once."""
+
+    async def stacks(self, slot: int) -> Stacks:
+        """All Python stacks of the slot's worker, which goes on. Raises UnknownSlotError, RefusedError."""
 
 
 Attach: TypeAlias = Callable[[asyncio.AbstractEventLoop, Instance], Callable[[], Coroutine[None, None, None]]]

@@ -58,6 +58,7 @@ class API:
             Route("/stop", self.stop, methods=["POST"]),
             Route("/slots/{slot}/drain", self.drain, methods=["POST"]),
             Route("/slots/{slot}/restart", self.restart, methods=["POST"]),
+            Route("/slots/{slot}/stacks", self.stacks, methods=["POST"]),
         ]
 
     # ── to look ───────────────────────────────────────────────────────────────────────────────────────
@@ -120,6 +121,10 @@ class API:
         slot = _slot(request)
         self._instance.restart(slot)
         return _json({"slot": slot}, 202)
+
+    async def stacks(self, request: Request) -> Response:
+        """Where a worker stands. It tells of the application's code, so it takes the right to act."""
+        return _json(await self._instance.stacks(_slot(request)))
 
 
 class Stream:

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import NoReturn
 
-from reuseport.channel import GROUP_SIGNALS, Channel, Failed
+from reuseport.channel import GROUP_SIGNALS, STACKS_SIGNAL, Channel, Failed
 from reuseport.launcher.identity import Identity
 
 NOT_EXECUTED = 3
@@ -37,7 +37,7 @@ class Execution:
         self.pidfd = os.pidfd_open(pid)
         self._status: int | None = None
 
-    def send(self, number: signal.Signals) -> None:
+    def send(self, number: int) -> None:
         """Send a signal; nothing if it is already gone."""
         try:
             signal.pidfd_send_signal(self.pidfd, number)
@@ -80,7 +80,7 @@ def execute(
     try:
         pid = os.fork()
         if pid == 0:
-            _become(command, channel, environment, identity, held | GROUP_SIGNALS)
+            _become(command, channel, environment, identity, {*held, *GROUP_SIGNALS, STACKS_SIGNAL})
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     try:

@@ -430,7 +430,7 @@ class Launcher:
         )
         if self.supervisor.slots[spawn.slot].opened:
             self.scoreboard.slot(spawn.slot)[SlotWord.ADOPTIONS] += 1
-        self._send(process, start, [self.scoreboard.fd, receiving, *shared, *listeners])
+        self._send(process, start, [self.scoreboard.fd, receiving, process.stacks, *shared, *listeners])
 
     def _steer(self, slot: int, desk: int | None) -> None:
         listeners = self.ports.escrow(slot)

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 
 from reuseport.history import History
-from reuseport.instance import Readiness, RefusedError, Sample, Status, UnknownSlotError
+from reuseport.instance import Readiness, RefusedError, Sample, Stacks, Status, UnknownSlotError
 from reuseport.launcher import events as ev
 from reuseport.launcher.chronicle import Chronicle
 from reuseport.launcher.events import Event, Request
 from reuseport.launcher.overview import Overview
 from reuseport.launcher.process import Process
+from reuseport.launcher.stacks import Dumps
 from reuseport.launcher.supervisor import Supervisor
 from reuseport.launcher.usage import Usage
 from reuseport.scoreboard import Scoreboard, SlotWord
@@ -43,6 +44,7 @@ class Operator:
         self._scoreboard = scoreboard
         self._feed = feed
         self._loop = loop
+        self._dumps = Dumps()
 
     @property
     def history(self) -> History:
@@ -100,6 +102,18 @@ class Operator:
         if self._supervisor.stage() == "stopping":
             raise RefusedError("stopping already; a second SIGTERM to the launcher stops at once")
         self._ask(ev.StopRequested())
+
+    async def stacks(self, slot: int) -> Stacks:
+        """Raises UnknownSlotError, RefusedError."""
+        self._know(slot)
+        worker = self._supervisor.slots[slot].serving() or self._supervisor.slots[slot].starting()
+        process = None if worker is None else self._processes.get(worker.number)
+        if process is None:
+            raise RefusedError(f"slot {slot} has no worker now")
+        text = await self._dumps.take(process)
+        if not text:
+            raise RefusedError(f"pid {process.pid} in slot {slot} does not answer: it is stopped, or ends")
+        return {"slot": slot, "pid": process.pid, "stacks": text}
 
     def close(self) -> None:
         """End the thread that reads /proc."""

@@ -1,11 +1,13 @@
 """One worker process as the launcher holds it: its pidfd, its end of the channel, its exit status.
 
-The launcher owns the pidfd and the channel until `close`. The child inherits one descriptor, the other
-end of the channel; every other descriptor comes to it in a message.
+The launcher owns the pidfd, the channel and the file for its stacks until `close`. The child inherits one
+descriptor, the other end of the channel; every other descriptor comes to it in a message.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from collections.abc import Mapping
 
@@ -29,11 +31,13 @@ _NOT_FOR_WORKERS = (
 class Process:
     """A spawned worker. Every exit is reaped exactly once, by `reap`."""
 
-    def __init__(self, spawn: Spawn, channel: Channel, execution: Execution) -> None:
+    def __init__(self, spawn: Spawn, channel: Channel, execution: Execution, stacks: int) -> None:
         self.spawn = spawn
         self.channel = channel
         self.pid = execution.pid
         self.pidfd = execution.pidfd
+        self.stacks = stacks
+        """The file it dumps its stacks into; it has a duplicate."""
         self.exited = False
         """The pidfd has said so."""
         self.ended_with: signal.Signals | None = None
@@ -42,38 +46,43 @@ class Process:
 
     @classmethod
     def start(cls, spawn: Spawn, environment: Mapping[str, str], identity: Identity | None = None) -> Process:
-        """Execute a fresh interpreter as the worker. Raises as `execute`."""
+        """Execute a fresh interpreter as the worker. Raises as `execute`, and OSError (memfd_create(2))."""
         channel, theirs = Channel.pair()
-        with theirs:
-            try:
-                execution = execute(
-                    "reuseport.worker",
-                    ["--slot", str(spawn.slot), "--generation", str(spawn.generation)],
-                    theirs,
-                    {
-                        **worker_environment(environment),
-                        "REUSEPORT_SLOT": str(spawn.slot),
-                        "REUSEPORT_GENERATION": str(spawn.generation),
-                    },
-                    identity,
-                )
-            except OSError:
-                channel.close()
-                raise
-        return cls(spawn, channel, execution)
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(channel.close)
+            stacks = os.memfd_create("reuseport-stacks", os.MFD_CLOEXEC)
+            undo.callback(os.close, stacks)
+            execution = execute(
+                "reuseport.worker",
+                ["--slot", str(spawn.slot), "--generation", str(spawn.generation)],
+                theirs,
+                {
+                    **worker_environment(environment),
+                    "REUSEPORT_SLOT": str(spawn.slot),
+                    "REUSEPORT_GENERATION": str(spawn.generation),
+                },
+                identity,
+            )
+            undo.pop_all()
+        return cls(spawn, channel, execution, stacks)
 
     def end(self, with_signal: signal.Signals) -> None:
         """Send a signal that ends the worker; nothing if it is already gone."""
         self.ended_with = with_signal
         self._execution.send(with_signal)
 
+    def send(self, number: int) -> None:
+        """Send a signal that it survives; nothing if it is already gone."""
+        self._execution.send(number)
+
     def reap(self) -> int:
         """Its exit status: the code, or the negative signal. Call when the pidfd is readable."""
         return self._execution.reap()
 
     def close(self) -> None:
-        """Close the pidfd and the channel."""
+        """Close the pidfd, the channel and the file."""
         self._execution.close()
+        os.close(self.stacks)
         self.channel.close()
 
 

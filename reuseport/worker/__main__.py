@@ -70,8 +70,8 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
     config.loaded_app = requests.around(config.loaded_app)
     row = scoreboard.slot(order.slot)
     state = State(Load(desk, row), requests)
-    shared = [socket.socket(fileno=fd) for fd in fds[2 : 2 + order.shared]]
-    own = [socket.socket(fileno=fd) for fd in fds[2 + order.shared :]]
+    shared = [socket.socket(fileno=fd) for fd in fds[3 : 3 + order.shared]]
+    own = [socket.socket(fileno=fd) for fd in fds[3 + order.shared :]]
 
     def on_listen() -> None:
         channel.send(Listens())

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from reuseport.channel import GROUP_SIGNALS, Channel, PeerGoneError, Start
+from reuseport.channel import GROUP_SIGNALS, STACKS_SIGNAL, Channel, PeerGoneError, Start
 from reuseport.worker import bond
 
 
@@ -45,6 +45,10 @@ def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
     (order, fds) = received[0]
     if not isinstance(order, Start):
         raise TypeError(f"the first message is Start, not {order!r}")
+    if fds:
+        # Whatever the worker hangs in from now on, its import included.
+        faulthandler.register(STACKS_SIGNAL, file=fds[2], all_threads=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {STACKS_SIGNAL})
     return channel, order, fds
 
 

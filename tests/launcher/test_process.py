@@ -147,7 +147,7 @@ def test_no_descriptor_is_left_behind() -> None:
     before = descriptors()
     for _ in range(3):
         with started():
-            assert descriptors() == before + 2  # pidfd and channel
+            assert descriptors() == before + 3  # pidfd, channel, and the file for its stacks
     assert descriptors() == before
 
 

@@ -115,8 +115,8 @@ def test_random_walk(launch: Launch) -> None:
     print(f"REUSEPORT_TEST_WALK={seconds}:{seed}")  # noqa: T201 - pytest shows it when the test fails
     server = launch("plain:app", "--workers", "2", "--no-access-log").ready(2)
     launcher = psutil.Process(server.pid)
-    # Of each slot its listener and both ends of its inbox, of each worker its pidfd and its channel.
-    base = launcher.num_fds() - 2 * 3 - 2 * 2
+    # Of each slot its listener and both ends of its inbox, of each worker its pidfd, its channel, its stacks.
+    base = launcher.num_fds() - 2 * 3 - 2 * 3
     walk = Walk(server, random.Random(seed))
     with Load(server.port) as load:
         for pause in walk.pauses(float(seconds)):
@@ -133,7 +133,7 @@ def test_random_walk(launch: Launch) -> None:
     settled(server, MOST)
     assert server.workers().keys() == set(range(MOST))
     assert len(listeners(server.port)) == MOST
-    wait_until(lambda: launcher.num_fds() == base + MOST * 3 + MOST * 2, launcher.num_fds)
+    wait_until(lambda: launcher.num_fds() == base + MOST * 3 + MOST * 3, launcher.num_fds)
     assert "Traceback" not in server.output
     assert server.stop() == 0
 
