@@ -180,6 +180,29 @@ def survivors(session: int) -> list[psutil.Process]:
     return left
 
 
+def end(server: Launched) -> str | None:
+    """End it, whatever state it is in; what was not as it should be."""
+    wrong = None
+    if server.popen.poll() is None:
+        server.signal(signal.SIGQUIT)
+        try:
+            server.popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            wrong = f"the launcher did not end by SIGQUIT: {psutil.Process(server.pid)}"
+            server.popen.kill()
+            server.popen.wait()
+    left = survivors(server.pid)
+    if left and wrong is None:
+        # Described before they are killed: what they are like afterwards explains nothing.
+        wrong = f"orphans: {', '.join(map(str, left))}"
+    for process in left:
+        process.kill()
+    assert server.popen.stdout is not None
+    server._reader.join(10)
+    server.popen.stdout.close()
+    return wrong and f"{wrong}\n{server.output}"
+
+
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
     """`launch("app:app", "--workers", "2", env={…})`: on port 0 of 127.0.0.1 unless an address is given."""
@@ -204,18 +227,6 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         return server
 
     yield start
-    for server in launched:
-        if server.popen.poll() is None:
-            server.signal(signal.SIGQUIT)
-            try:
-                server.popen.wait(10)
-            except subprocess.TimeoutExpired:
-                server.popen.kill()
-                server.popen.wait()
-        left = survivors(server.pid)
-        for process in left:
-            process.kill()
-        assert server.popen.stdout is not None
-        server._reader.join(10)
-        server.popen.stdout.close()
-        assert not left, f"orphans: {left}\n{server.output}"
+    wrong = list(filter(None, map(end, launched)))
+    if wrong:
+        pytest.fail("\n".join(wrong))
