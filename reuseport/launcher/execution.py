@@ -6,7 +6,8 @@ process in that moment. So it is forked, and what fails from then on it says whe
 too: on its channel.
 
 Between fork(2) and execve(2) it is a copy of the launcher. It lets go of everything first: what is sent to it
-must not act on the launcher, nor keep open what the launcher closes.
+must not act on the launcher, nor keep open what the launcher closes. And of all threads it has only this one:
+it imports nothing and logs nothing, for who held a lock in that moment is not there to release it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence, Set
-from pathlib import Path
 from typing import NoReturn
 
 from reuseport.channel import GROUP_SIGNALS, STACKS_SIGNAL, Channel, Failed
@@ -127,7 +127,7 @@ def _let_go_of_signals(blocked: Set[int]) -> None:
 
 def _let_go_of_descriptors(channel: int) -> None:
     """All but the standard streams and the channel, whether they are close-on-exec or not."""
-    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+    for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - pathlib may import as it goes
         if fd > 2 and fd != channel:
             with contextlib.suppress(OSError):  # the one that the listing itself was read from
                 os.close(fd)

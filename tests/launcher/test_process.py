@@ -20,7 +20,7 @@ from reuseport.launcher.process import Process
 from tests.conftest import PATIENCE
 from tests.whole.lines import wait_until
 
-# The launcher has one thread; a test runner may have more, which we do not depend on (Python 3.12).
+# Python 3.12 warns of every fork of who has threads; what the copy must not do therefore is in `execution`.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 SPAWN = Spawn(worker=1, slot=3, desk=0, generation=7, reason=Reason.START)
