@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -203,9 +204,9 @@ def end(server: Launched) -> str | None:
     return wrong and f"{wrong}\n{server.output}"
 
 
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Launch]:
-    """`launch("app:app", "--workers", "2", env={…})`: on port 0 of 127.0.0.1 unless an address is given."""
+@contextlib.contextmanager
+def launching(directory: Path) -> Iterator[Launch]:
+    """Launchers started in this directory; at the end they are stopped and nothing of them may be left."""
     launched: list[Launched] = []
 
     def start(
@@ -221,7 +222,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         address = [] if given & {"--port", "--bind", "-b", "--uds", "--fd"} else ["--port", "0"]
         apps = [] if "--app-dir" in given else ["--app-dir", str(APPS)]
         server = Launched(
-            [*arguments, *address, *apps], {**inherited, **(env or {})}, cwd or tmp_path, wrapper or []
+            [*arguments, *address, *apps], {**inherited, **(env or {})}, cwd or directory, wrapper or []
         )
         launched.append(server)
         return server
@@ -230,3 +231,10 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     wrong = list(filter(None, map(end, launched)))
     if wrong:
         pytest.fail("\n".join(wrong))
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """`launch("app:app", "--workers", "2", env={…})`: on port 0 of 127.0.0.1 unless an address is given."""
+    with launching(tmp_path) as start:
+        yield start

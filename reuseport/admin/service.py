@@ -14,12 +14,12 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 
 from reuseport.admin.api import API, HANDLERS
-from reuseport.admin.doors import Door
+from reuseport.admin.doors import BACKLOG, Door
 from reuseport.admin.feed import Feed
 from reuseport.admin.fresh import Fresh
 from reuseport.admin.gate import Gate
@@ -27,7 +27,7 @@ from reuseport.admin.metrics import OPENMETRICS, exposition, wants_openmetrics
 from reuseport.admin.pages import Pages
 from reuseport.admin.probes import Probes
 from reuseport.admin.sampler import Sampler
-from reuseport.admin.visitor import Visitor, Visitors
+from reuseport.admin.visitor import MOST_HEAD, Visitor, Visitors
 from reuseport.instance import Instance
 from reuseport.settings import Settings
 
@@ -48,25 +48,27 @@ class Service:
         self._feed = Feed(loop, instance, self._status)
         self._plain = Fresh(lambda: exposition(instance.status()))
         self._openmetrics = Fresh(lambda: exposition(instance.status(), OPENMETRICS))
-        self._visitors = Visitors(loop)
+        self._visitors: list[Visitors] = []
         self._servers: list[asyncio.Server] = []
         api = API(instance, Fresh(self._status), self._feed, sampler)
         # Whoever opens the page for the first time gets no past, but from then on there is one.
         sampler.begin()
-        self._app: ASGIApp = Starlette(
+        self.app = Starlette(
             routes=[
                 *Probes(instance, settings.min_ready).routes(),
                 Route("/metrics", self.metrics),
-                Mount("/api/v1", routes=api.routes()),
+                Mount("/api/v1", Router(api.routes(), redirect_slashes=False)),
                 *Pages().routes(),
             ],
             exception_handlers=HANDLERS,
         )
+        # Whoever writes a slash too many is told so, and not sent to where Host says.
+        self.app.router.redirect_slashes = False
 
     async def open(self, door: Door) -> None:
         """Serve whoever waits there, and whoever comes."""
         config = Config(
-            _Bounded(Gate(self._app, door)),
+            _Bounded(Gate(self.app, door)),
             http=Visitor,
             loop="none",
             ws="none",
@@ -77,15 +79,18 @@ class Service:
             server_header=False,
             date_header=False,
             reset_contextvars=True,
+            h11_max_incomplete_event_size=MOST_HEAD,
         )
         config.load()
-        self._visitors.default_headers = config.encoded_headers
+        visitors = Visitors(self._loop)
+        visitors.default_headers = config.encoded_headers
+        self._visitors.append(visitors)
 
         def visitor() -> Visitor:
-            return Visitor(config=config, server_state=self._visitors, app_state={}, _loop=self._loop)
+            return Visitor(config, visitors, self._loop)
 
         listener = door.listener.dup()
-        self._servers.append(await self._loop.create_server(visitor, sock=listener))
+        self._servers.append(await self._loop.create_server(visitor, sock=listener, backlog=BACKLOG))
 
     def _status(self) -> bytes:
         return json.dumps(self._instance.status(), separators=(",", ":")).encode()
@@ -103,7 +108,7 @@ class Service:
             server.close()
         self._feed.close()
         # What is complete gets a moment to be sent: the answer to a stop, the end of a stream.
-        tasks: set[asyncio.Task[Any]] = set(self._visitors.tasks)
+        tasks: set[asyncio.Task[Any]] = set().union(*(door.tasks for door in self._visitors))
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=0.5)
             for task in late:
@@ -111,7 +116,8 @@ class Service:
             if late:
                 await asyncio.wait(late)
         await asyncio.sleep(0)
-        self._visitors.close()
+        for visitors in self._visitors:
+            visitors.close()
         await asyncio.sleep(0)
 
 
