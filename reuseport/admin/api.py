@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
@@ -27,8 +27,8 @@ MOST_BODY = 4096
 """Bytes. The longest request says {"workers": N}."""
 PATIENCE = 5.0
 """Seconds for a body to come."""
-SLOW = 30.0
-"""Seconds for a piece of a stream to go."""
+_NOT_FOUND = HTTPException(404).detail
+"""What Starlette's router says, which names no fix."""
 LARGEST = 2**53
 """The largest whole number that JSON is sure to carry."""
 
@@ -52,7 +52,7 @@ class API:
             Route("/status", self.status),
             Route("/events", self.events),
             Route("/history", self.history),
-            Route("/stream", Stream(self._feed)),
+            Route("/stream", Stream(self._feed), methods=["GET"]),
             Route("/reload", self.reload, methods=["POST"]),
             Route("/scale", self.scale, methods=["POST"]),
             Route("/stop", self.stop, methods=["POST"]),
@@ -101,7 +101,7 @@ class API:
 
     async def scale(self, request: Request) -> Response:
         """More or fewer workers."""
-        workers = _number_in(await _body(request), "workers")
+        workers = _number_in(await _body(request), "workers", 1, LARGEST)
         self._instance.scale(workers)
         return _json({"workers": workers}, 202)
 
@@ -138,6 +138,10 @@ class Stream:
         request = Request(scope)
         last = request.headers.get("last-event-id", request.query_params.get("after"))
         after = None if last is None else _whole(last, "after", 0, LARGEST)
+        if request.method == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
+            await send(_piece(b"", more=False))
+            return
         if self._feed.full():
             raise HTTPException(503, "too many are looking at once: close a page, or try again later")
         reader = self._feed.join(after)
@@ -145,11 +149,8 @@ class Stream:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
             async for event in reader:
-                async with asyncio.timeout(SLOW):
-                    await send(_piece(event))
+                await send(_piece(event))  # who does not read is cut off, and this returns
             await send(_piece(b"", more=False))
-        except TimeoutError:
-            return  # it does not read: uvicorn closes what is not complete
         finally:
             leaving.cancel()
             self._feed.leave(reader)
@@ -176,7 +177,10 @@ async def _left(receive: Receive, end: Callable[[], None]) -> None:
 
 
 def _json(content: Any, status: int = 200) -> Response:
-    return JSONResponse(content, status, _FRESH)
+    # ASCII, which Starlette's JSONResponse is not: texts may have surrogates in them, for a file's name that
+    # is no UTF-8.
+    body = json.dumps(content, separators=(",", ":"))
+    return Response(body, status, _FRESH, media_type="application/json")
 
 
 def _slot(request: Request) -> int:
@@ -209,11 +213,11 @@ async def _body(request: Request) -> Any:
         raise HTTPException(400, "the body is no JSON") from None
 
 
-def _number_in(content: Any, name: str) -> int:
+def _number_in(content: Any, name: str, least: int, most: int) -> int:
     value = content.get(name) if isinstance(content, dict) else None
     # bool is an int to Python, and not to anybody else.
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise HTTPException(400, f'write {{"{name}": N}}, with a whole number')
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise HTTPException(400, f'write {{"{name}": N}}, with a whole number from {least} to {most}')
     return value
 
 
@@ -222,11 +226,16 @@ async def refused(_: Request, error: Exception) -> Response:
     return _json({"error": str(error)}, 404 if isinstance(error, UnknownSlotError) else 409)
 
 
-async def failed(_: Request, error: Exception) -> Response:
+async def failed(request: Request, error: Exception) -> Response:
     """What was not understood."""
     if not isinstance(error, HTTPException):
         raise TypeError(f"not an HTTP error: {error!r}")
-    response = _json({"error": error.detail}, error.status_code)
+    why = error.detail
+    if error.status_code == 405:
+        why = f"{request.method} does nothing here: use {(error.headers or {}).get('Allow', 'GET')}"
+    elif error.status_code == 404 and why == _NOT_FOUND:
+        why = "there is nothing at this path: /api/v1/openapi.json tells what there is"
+    response = _json({"error": why}, error.status_code)
     response.headers.update(error.headers or {})
     return response
 

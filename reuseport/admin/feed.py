@@ -7,8 +7,9 @@ says which record it saw last.
 from __future__ import annotations
 
 import asyncio
+import collections
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from reuseport.history import Record
 from reuseport.instance import Instance
@@ -18,15 +19,16 @@ EVERY = 1.0
 MOST = 16
 """Readers at a time."""
 BEHIND = 256
-"""Events that may wait for one reader."""
+"""Events that may wait for one reader, beside those it begins with."""
 KEEP_ALIVE = 15.0
 """Seconds after which a comment is sent, for proxies that close what is silent."""
 
 
 class Reader:
-    """One stream: what waits to be sent."""
+    """One stream: what it begins with, and what waits to be sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: Sequence[bytes]) -> None:
+        self._first = collections.deque(first)
         self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue(BEHIND)
 
     def offer(self, event: bytes) -> None:
@@ -38,11 +40,14 @@ class Reader:
 
     def end(self) -> None:
         """Send nothing more, nor what waits."""
+        self._first.clear()
         while not self._waiting.empty():
             self._waiting.get_nowait()
         self._waiting.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        while self._first:
+            yield self._first.popleft()
         while True:
             try:
                 event = await asyncio.wait_for(self._waiting.get(), KEEP_ALIVE)
@@ -73,16 +78,15 @@ class Feed:
 
     def join(self, after: int | None) -> Reader:
         """A new reader, which gets the records newer than `after`; None: those to come."""
-        reader = Reader()
+        first = [_event("status", self._status())]
+        if after is not None:
+            # All of them, for a gap would never be noticed: the next event has a newer number.
+            first += map(_of, self._instance.history.after(after)[0])
+        reader = Reader(first)
         if not self._readers:
             self._unwatch = self._instance.history.watch(self._on_record)
             self._timer = self._loop.call_later(EVERY, self._tick)
         self._readers.add(reader)
-        reader.offer(_event("status", self._status()))
-        if after is not None:
-            records, _ = self._instance.history.after(after, BEHIND - 2)
-            for record in records:
-                reader.offer(_of(record))
         return reader
 
     def leave(self, reader: Reader) -> None:

@@ -57,6 +57,10 @@ class Gate:
         await (self._app if refusal is None else refusal)(scope, receive, secured)
 
     def _refusal(self, scope: Scope, headers: Headers, right: bool | None) -> ASGIApp | None:
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # RFC 9112, 6.3: somebody between may have taken the other one for the end of the body.
+            why = "a body has one end: send Content-Length or Transfer-Encoding, not both"
+            return _refused(400, why, {"connection": "close"})
         if not self._door.acts and scope["path"] not in PROBES and not self._is_us(headers.get("host", "")):
             return _refused(403, "this Host is unknown here: use the address, or name it with --admin-host")
         if right is None:

@@ -55,7 +55,7 @@ class Pages:
     def _answer(self, request: Request, name: str) -> Response:
         file = self._files.get(name)
         if file is None:
-            raise HTTPException(404, "there is no such page")
+            raise HTTPException(404)
         headers = {"etag": file.etag, "cache-control": "no-cache"}
         if request.headers.get("if-none-match") == file.etag:
             return Response(status_code=304, headers=headers)
