@@ -13,12 +13,8 @@ from reuseport.errors import ConfigurationError
 def directories(environment: Mapping[str, str] | None = None) -> list[Path]:
     """Where a launcher of this user may have put its socket, the likeliest first. They need not exist."""
     given = os.environ if environment is None else environment
-    named = [
-        given.get("REUSEPORT_RUNTIME_DIR", ""),
-        given.get("RUNTIME_DIRECTORY", "").partition(":")[0],  # systemd.exec(5)
-    ]
     uid = os.geteuid()
-    found = [Path(name) for name in named if name]
+    found = _named(given)
     if uid == 0:
         found.append(Path("/run/reuseport"))
     elif given.get("XDG_RUNTIME_DIR"):
@@ -31,10 +27,12 @@ def directories(environment: Mapping[str, str] | None = None) -> list[Path]:
 def directory(environment: Mapping[str, str] | None = None) -> Path:
     """The first of them that can be had, made if need be, mode 0700.
 
-    Raises ConfigurationError when one that the environment names cannot be used, or none can.
+    Raises ConfigurationError when the one that the environment names cannot be used, or none can.
     """
+    # Whoever named one looks there, and nowhere else.
+    named = _named(os.environ if environment is None else environment)[:1]
     reasons = []
-    for candidate in directories(environment):
+    for candidate in named or directories(environment):
         why = _prepare(candidate)
         if why is None:
             return candidate
@@ -42,6 +40,14 @@ def directory(environment: Mapping[str, str] | None = None) -> Path:
     raise ConfigurationError(
         f"no directory for the control socket ({'; '.join(reasons)}); give --control PATH, or --no-control"
     )
+
+
+def _named(environment: Mapping[str, str]) -> list[Path]:
+    names = [
+        environment.get("REUSEPORT_RUNTIME_DIR", ""),
+        environment.get("RUNTIME_DIRECTORY", "").partition(":")[0],  # systemd.exec(5)
+    ]
+    return [Path(name) for name in names if name]
 
 
 def control_socket(directory: Path, pid: int) -> Path:

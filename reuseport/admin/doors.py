@@ -26,6 +26,8 @@ BACKLOG = 64
 SHORTEST_TOKEN = 16
 """Characters: of a random hexadecimal token, 64 bits."""
 LONGEST_TOKEN = 4096
+LONGEST_PATH = 107
+"""Bytes: sockaddr_un has no room for more (unix(7))."""
 
 log = logging.getLogger("reuseport")
 
@@ -118,6 +120,8 @@ def _hosts(address: TCPAddress, settings: Settings) -> frozenset[str]:
 
 def _unix(stack: contextlib.ExitStack, path: str) -> socket.socket:
     """Bound with mode 0600 from the first moment on, and listening."""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise ConfigurationError(f"unix:{path} is longer than {LONGEST_PATH} bytes: choose a shorter path")
     # bind(2) makes the file with what the umask leaves; no thread of ours makes another file meanwhile.
     umask = os.umask(0o177)
     try:
