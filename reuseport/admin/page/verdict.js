@@ -73,7 +73,8 @@ function trafficConcerns(status, readings, balance) {
     }
     const { served, failed, overflows } = readings.total;
     if (overflows > 0) {
-        said.push({ tone: "bad", key: "overflows", text: `An accept queue was full: ${whole(overflows)} connections had to wait for a retry` });
+        // The kernel counts for all programs of this network namespace: it may be anybody's queue.
+        said.push({ tone: "ok", key: "overflows", text: `${whole(overflows)} times an accept queue on this host was full, perhaps not ours` });
     }
     if (failed >= 10 && failed > 0.05 * served) {
         said.push({ tone: "bad", key: "5xx", text: `${percent(failed / Math.max(served, failed))} of the responses are 5xx` });
