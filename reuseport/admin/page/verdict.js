@@ -89,7 +89,9 @@ function trafficConcerns(status, readings, balance) {
 function pastConcerns(status, records) {
     const said = [];
     const recent = (record) => status.now - record.time < 300;
-    const crashes = records.filter((record) => (record.kind === "crashed" || record.kind === "killed") && recent(record));
+    // A predecessor that did not end in time was killed as well, with a warning: nobody misses it.
+    const died = (record) => record.kind === "crashed" || (record.kind === "killed" && record.level === "error");
+    const crashes = records.filter((record) => died(record) && recent(record));
     if (crashes.length) {
         const latest = crashes.at(-1);
         const where = latest.slot === null ? "" : ` in slot ${latest.slot}`;

@@ -161,6 +161,15 @@ def test_a_past_crash_is_told_without_alarm_and_forgotten(modules: Page) -> None
     assert judge(modules, [status([slot(0), slot(1)], now=2400.0)], crashes)["concerns"] == []
 
 
+def test_a_hung_worker_died_and_an_overdue_predecessor_did_not(modules: Page) -> None:
+    killed = [
+        record("killed", time=1980.0, slot=0, level="error"),
+        record("killed", time=1990.0, slot=1, level="warning", seq=2),
+    ]
+    verdict = judge(modules, [status([slot(0), slot(1)])], killed)
+    assert verdict["concerns"] == ["A worker in slot 0 died 20 s ago"]
+
+
 def test_an_aborted_reload_is_told_until_one_succeeds(modules: Page) -> None:
     aborted = [record("reload_begun", seq=1), record("reload_aborted", time=1940.0, seq=2)]
     verdict = judge(modules, [status([slot(0), slot(1)])], aborted)
