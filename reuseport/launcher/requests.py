@@ -21,6 +21,10 @@ def objection(
             return f"{target} is the limit"
         case ev.ScaleTo(workers) if not 1 <= workers <= capacity:
             return f"the number of workers is 1 to {capacity}: the start has made room for no more"
+        case ev.ScaleRequested(by) if _none_left(target + by, target, drained):
+            return _ALL_DRAINED
+        case ev.ScaleTo(workers) if _none_left(workers, target, drained):
+            return _ALL_DRAINED
         case ev.DrainRequested(slot) | ev.RestartRequested(slot) if not 0 <= slot < target:
             return f"there is no slot {slot}: they are 0 to {target - 1}"
         case ev.DrainRequested(slot) if slot in drained:
@@ -29,6 +33,14 @@ def objection(
             return "no other slot serves: scale up first, or restart it instead"
         case _:
             return None
+
+
+_ALL_DRAINED = "all that would be left is out of service: restart a slot first"
+
+
+def _none_left(workers: int, target: int, drained: Collection[int]) -> bool:
+    """Nobody would be wanted then: the first crash in a slot that was scaled away would be the end."""
+    return workers < target and set(range(workers)) <= set(drained)
 
 
 def name(request: Request) -> str:

@@ -319,6 +319,10 @@ class World(RuleBasedStateMachine):
                 assert not slot.missing() or slot.full() or slot.retry_at > self.now
 
     @invariant()
+    def some_slot_is_wanted(self) -> None:
+        assert self.wanted()
+
+    @invariant()
     def where_clients_connect_somebody_accepts(self) -> None:
         supervisor = self.supervisor
         if supervisor._stopping is not None:
