@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from reuseport.history import History
 from reuseport.instance import Readiness, RefusedError, Sample, Stacks, Status, UnknownSlotError
 from reuseport.launcher import events as ev
+from reuseport.launcher import reports, requests
 from reuseport.launcher.chronicle import Chronicle
 from reuseport.launcher.events import Event, Request
 from reuseport.launcher.overview import Overview
@@ -101,7 +102,12 @@ class Operator:
         """Raises RefusedError."""
         if self._supervisor.stage() == "stopping":
             raise RefusedError("stopping already; a second SIGTERM to the launcher stops at once")
-        self._ask(ev.StopRequested())
+        self._loop.call_soon(self._stop)
+
+    def _stop(self) -> None:
+        # Several may ask in one turn of the loop, a signal among them; the second event would stop at once.
+        if self._supervisor.stage() != "stopping":
+            self._feed(ev.StopRequested())
 
     async def stacks(self, slot: int) -> Stacks:
         """Raises UnknownSlotError, RefusedError."""
@@ -121,11 +127,13 @@ class Operator:
 
     def _ask(self, request: Request) -> None:
         why = self._supervisor.objection(request)
+        if why is not None:
+            # Not by the supervisor in its turn: what comes in between could have it carried out after all.
+            self._chronicle.report(reports.refused(requests.name(request), why))
+            raise RefusedError(why)
         # In a callback of its own, as with a signal: a defect that shows there must end the launcher, and not
         # become some visitor's 500. What comes in between may still have it refused; the history tells.
         self._loop.call_soon(self._feed, request)
-        if why is not None:
-            raise RefusedError(why)
 
     def _know(self, slot: int) -> None:
         if not 0 <= slot < self._supervisor.target or slot not in self._supervisor.slots:
