@@ -63,7 +63,8 @@ class Usage:
 
     def _done(self, reading: asyncio.Future[dict[int, Used]]) -> None:
         self._reading = None
-        if not reading.cancelled():
+        # An error is theirs who wait for it. Raised here, in a callback of ours, it would end the launcher.
+        if not reading.cancelled() and reading.exception() is None:
             self._used = reading.result()
 
     def close(self) -> None:
@@ -81,9 +82,12 @@ def _read(pids: Collection[int]) -> dict[int, Used]:
             process = psutil.Process(pid)
             with process.oneshot():
                 rss = process.memory_info().rss
+            used[pid] = Used(rss, _open_fds(process))
         except psutil.NoSuchProcess:
             continue
-        used[pid] = Used(rss, _open_fds(process))
+        except (psutil.AccessDenied, OSError):
+            # A /proc mounted with hidepid; or no descriptor is free to read it with.
+            used[pid] = NOTHING
     return used
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
 from contextlib import closing
@@ -52,5 +53,25 @@ def test_many_who_ask_at_once_share_one_reading() -> None:
             assert reading.done()
             assert not reading.cancelled(), "one who leaves does not take it from the others"
             assert usage.of(os.getpid()).rss
+
+    asyncio.run(look())
+
+
+def test_what_cannot_be_read_for_lack_of_descriptors_is_nobodys_end() -> None:
+    """The callback of a reading is the launcher's own: an error in it would end the launcher."""
+
+    async def look() -> None:
+        broken: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+        with closing(Usage()) as usage:
+            await usage.look([os.getpid()])  # its thread is there, and psutil
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+            try:
+                await usage.look([os.getpid(), 1])
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert usage.of(os.getpid()) == NOTHING
+            assert not broken
 
     asyncio.run(look())
