@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from reuseport.kernel.listener import EXHAUSTED
 from reuseport.launcher.process import Process
 
 EVERY = 1.0
@@ -29,6 +30,10 @@ class MemoryWatch:
                 rss = psutil.Process(process.pid).memory_info().rss
             except psutil.NoSuchProcess:
                 continue  # its exit is under way
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                return  # no descriptor is free to look with: at the next look, perhaps
             if rss > self.limit:
                 mebibytes = f"{rss / 2**20:.0f} MiB resident"
                 limit = f"{self.limit / 2**20:.0f} MiB"

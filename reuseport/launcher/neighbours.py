@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from reuseport.kernel.listener import EXHAUSTED
 from reuseport.kernel.strangers import Stranger, listeners_on
 from reuseport.launcher.ports import Ports
 
@@ -32,6 +33,15 @@ class Neighbours:
         if now < self._next:
             return
         self._next = now + EVERY
+        try:
+            news = list(self._news())
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            return  # no descriptor is free to look with: at the next look, perhaps
+        yield from news
+
+    def _news(self) -> Iterator[str]:
         ours = {os.fstat(listener.fileno()).st_ino for listener in self._ports.listening()}
         if not ours:
             return  # they are the workers' alone: the server stops, and they would look like somebody else's
