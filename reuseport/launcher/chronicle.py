@@ -34,7 +34,7 @@ class Chronicle:
         self.spawns: collections.Counter[str] = collections.Counter()
         """Workers spawned, by reason."""
         self.exits: collections.Counter[str] = collections.Counter()
-        """Workers gone, by status: a number, or the name of a signal."""
+        """Workers gone, by status: a number, the name of a signal, or "unknown"."""
         self.reloads: collections.Counter[str] = collections.Counter(done=0, aborted=0)
         self.restarts: collections.Counter[int] = collections.Counter()
         """Workers spawned because one was lost, by slot."""
@@ -95,9 +95,12 @@ class Chronicle:
             cause=spawn.reason.value,
         )
 
-    def gone(self, status: int) -> None:
-        """A worker's process is; the supervisor reports it."""
-        self.exits[str(status) if status >= 0 else signal_name(-status)] += 1
+    def gone(self, status: int | None) -> None:
+        """A worker's process is; the supervisor reports it. None: nobody has told us how."""
+        if status is None:
+            self.exits["unknown"] += 1
+        else:
+            self.exits[str(status) if status >= 0 else signal_name(-status)] += 1
 
     def fostered(self, slot: int, by: int, cause: str) -> None:
         """A sibling accepts for the slot; a blocked loop may make that happen all the time."""

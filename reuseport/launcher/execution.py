@@ -46,11 +46,22 @@ class Execution:
 
     def reap(self) -> int:
         """Wait for its exit status: the code, or the negative signal. Raises ChildProcessError."""
+        status = self._reap(os.WEXITED)
+        if status is None:
+            raise RuntimeError("waitid(2) returned without an exit, and was not told WNOHANG")
+        return status
+
+    def reap_now(self) -> int | None:
+        """The same without waiting. None although its pidfd is readable: somebody traces it (ptrace(2)), as
+        debuggers do, and is told first, whenever that looks. We get a SIGCHLD then, and a stray to reap.
+        """
+        return self._reap(os.WEXITED | os.WNOHANG)
+
+    def _reap(self, options: int) -> int | None:
         if self._status is None:
-            ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
-            if ended is None:
-                raise RuntimeError("waitid(2) returned without an exit, and was not told WNOHANG")
-            self._status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            ended = os.waitid(os.P_PIDFD, self.pidfd, options)
+            if ended is not None:
+                self._status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         return self._status
 
     def close(self) -> None:

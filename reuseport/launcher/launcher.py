@@ -328,7 +328,8 @@ class Launcher:
         self._on_message(number)
         self._loop.remove_reader(process.channel.fileno())
         self._loop.remove_writer(process.channel.fileno())
-        status = process.reap()
+        # Never waits: it is up to a debugger when the status can be had, and nothing here may be.
+        status = process.reap_now()
         del self.processes[number]
         process.close()
         self.scoreboard.leave_desk(process.spawn.slot, process.spawn.desk)
@@ -337,8 +338,10 @@ class Launcher:
         self.chronicle.gone(status)
         self.feed(ev.WorkerExited(number, self._explain(process, status), blame))
 
-    def _explain(self, process: Process, status: int) -> str:
+    def _explain(self, process: Process, status: int | None) -> str:
         slot, pid = process.spawn.slot, process.pid
+        if status is None:
+            return f"worker in slot {slot} (pid {pid}) is gone; how, the debugger that traces it knows"
         if process.ended_with is not None and status == -process.ended_with:
             return f"worker in slot {slot} (pid {pid}) is gone, ended by our {process.ended_with.name}"
         kills = exits.oom_kills() if status == -signal.SIGKILL else self._oom_kills

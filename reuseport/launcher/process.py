@@ -29,7 +29,7 @@ _NOT_FOR_WORKERS = (
 
 
 class Process:
-    """A spawned worker. Every exit is reaped exactly once, by `reap`."""
+    """A spawned worker. Every exit is reaped exactly once, by `reap` or `reap_now`."""
 
     def __init__(self, spawn: Spawn, channel: Channel, execution: Execution, stacks: int) -> None:
         self.spawn = spawn
@@ -76,8 +76,12 @@ class Process:
         self._execution.send(number)
 
     def reap(self) -> int:
-        """Its exit status: the code, or the negative signal. Call when the pidfd is readable."""
+        """Wait for its exit status: the code, or the negative signal."""
         return self._execution.reap()
+
+    def reap_now(self) -> int | None:
+        """The same when the pidfd is readable; None: a debugger has it first."""
+        return self._execution.reap_now()
 
     def close(self) -> None:
         """Close the pidfd, the channel and the file."""

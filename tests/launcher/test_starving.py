@@ -1,4 +1,4 @@
-"""A launcher that stays without free descriptors: what it looks at from time to time waits, and it goes on."""
+"""A launcher that stays without free descriptors: what it looks at regularly waits, and it goes on."""
 
 from __future__ import annotations
 

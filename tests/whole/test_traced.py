@@ -1,0 +1,53 @@
+"""A worker that dies in a debugger: its exit status is the debugger's first, for as long as that pleases."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import Launch, zombies
+from tests.whole.lines import wait_until
+
+TRACER = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+PTRACE_SEIZE = 0x4206
+failed = libc.ptrace(PTRACE_SEIZE, int(sys.argv[1]), None, None)
+print(os.strerror(ctypes.get_errno()) if failed else "traces", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def traced(pid: int) -> Iterator[None]:
+    """As gdb at its prompt: attached, and not looking."""
+    command = [sys.executable, "-c", TRACER, str(pid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stdout is not None
+        said = tracer.stdout.readline().strip()
+        if said == os.strerror(1):
+            pytest.skip("this host lets nobody trace (kernel.yama.ptrace_scope)")
+        assert said == "traces"
+        yield
+        tracer.communicate()
+
+
+def test_a_worker_that_dies_in_a_debugger_does_not_stop_the_launcher(launch: Launch) -> None:
+    server = launch("plain:app", "--workers", "1").ready(1)
+    worker = server.workers()[0]
+    with traced(worker):
+        os.kill(worker, signal.SIGKILL)
+        server.wait_for(rf"worker in slot 0 \(pid {worker}\) is gone; .* debugger")
+        server.wait_for("slot 0 is ready")
+        assert httpx.get(server.url).status_code == 200
+        assert [each.pid for each in zombies(server.pid)] == [worker]
+    wait_until(lambda: not zombies(server.pid))
+    assert server.stop() == 0
