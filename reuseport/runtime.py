@@ -9,6 +9,11 @@ from pathlib import Path
 
 from reuseport.errors import ConfigurationError
 
+_LONGEST = 107
+"""Bytes of the path of a socket that every client can name (kernel/addresses.py)."""
+_HIGHEST_PID = 4_194_304
+"""PID_MAX_LIMIT, include/linux/threads.h."""
+
 
 def directories(environment: Mapping[str, str] | None = None) -> list[Path]:
     """Where a launcher of this user may have put its socket, the likeliest first. They need not exist."""
@@ -27,12 +32,11 @@ def directories(environment: Mapping[str, str] | None = None) -> list[Path]:
 def directory(environment: Mapping[str, str] | None = None) -> Path:
     """The first of them that can be had, made if need be, mode 0700.
 
-    Raises ConfigurationError when the one that the environment names cannot be used, or none can.
+    Raises ConfigurationError when one that was named for us cannot be used, or none can.
     """
-    # Whoever named one looks there, and nowhere else.
-    named = _named(os.environ if environment is None else environment)[:1]
+    given = os.environ if environment is None else environment
     reasons = []
-    for candidate in named or directories(environment):
+    for candidate in _named(given)[:1] or directories(given):
         why = _prepare(candidate)
         if why is None:
             return candidate
@@ -43,11 +47,12 @@ def directory(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def _named(environment: Mapping[str, str]) -> list[Path]:
-    names = [
+    """Those that are for nothing else. XDG_RUNTIME_DIR is not: after su(1) it is of who was here before."""
+    named = [
         environment.get("REUSEPORT_RUNTIME_DIR", ""),
         environment.get("RUNTIME_DIRECTORY", "").partition(":")[0],  # systemd.exec(5)
     ]
-    return [Path(name) for name in names if name]
+    return [Path(name) for name in named if name]
 
 
 def control_socket(directory: Path, pid: int) -> Path:
@@ -57,6 +62,8 @@ def control_socket(directory: Path, pid: int) -> Path:
 
 def _prepare(path: Path) -> str | None:
     """Make the directory ours, or say why it cannot be."""
+    if len(os.fsencode(control_socket(path, _HIGHEST_PID))) > _LONGEST:
+        return "too long for the name of a socket"
     try:
         path.mkdir(mode=0o700, parents=False, exist_ok=True)
         status = path.lstat()

@@ -70,11 +70,9 @@ def opened(settings: Settings) -> Iterator[list[Door]]:
     for, and that has no place here, is left out with a word in the log.
     """
     with contextlib.ExitStack() as stack:
-        doors = []
+        doors: list[Door] = []
         if not settings.no_control:
-            control = _control_path(settings)
-            if control is not None:
-                doors.append(Door(_unix(stack, control), f"unix:{control}", acts=True))
+            doors += _control(stack, settings)
         if settings.admin is not None:
             doors += _admin(stack, settings, settings.admin)
         for door in doors:
@@ -82,14 +80,20 @@ def opened(settings: Settings) -> Iterator[list[Door]]:
         yield doors
 
 
-def _control_path(settings: Settings) -> str | None:
+def _control(stack: contextlib.ExitStack, settings: Settings) -> Iterator[Door]:
     if settings.control is not None:
-        return settings.control
+        yield _control_at(stack, settings.control)
+        return
     try:
-        return str(runtime.control_socket(runtime.directory(), os.getpid()))
-    except ConfigurationError as error:
+        path = str(runtime.control_socket(runtime.directory(), os.getpid()))
+        yield _control_at(stack, path)
+    except (ConfigurationError, OSError) as error:
+        # OSError: the file system is full, or ill.
         log.warning("going on without a control socket: %s", error)
-        return None
+
+
+def _control_at(stack: contextlib.ExitStack, path: str) -> Door:
+    return Door(_unix(stack, path), f"unix:{path}", acts=True)
 
 
 def _admin(stack: contextlib.ExitStack, settings: Settings, name: str) -> Iterator[Door]:
@@ -119,7 +123,7 @@ def _hosts(address: TCPAddress, settings: Settings) -> frozenset[str]:
 
 
 def _unix(stack: contextlib.ExitStack, path: str) -> socket.socket:
-    """Bound with mode 0600 from the first moment on, and listening."""
+    """Bound with mode 0600 from the first moment on, and listening. Raises ConfigurationError, OSError."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise ConfigurationError(f"unix:{path} is longer than {LONGEST_PATH} bytes: choose a shorter path")
     # bind(2) makes the file with what the umask leaves; no thread of ours makes another file meanwhile.
