@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from reuseport.admin.feed import Feed
 from reuseport.admin.fresh import Fresh
 from reuseport.admin.sampler import STEP, Sampler
-from reuseport.history import ROOM
+from reuseport.history import ROOM, encoded
 from reuseport.instance import Instance, RefusedError, UnknownSlotError
 
 MOST_BODY = 4096
@@ -81,13 +81,12 @@ class API:
         after = _whole(request.query_params.get("after", "0"), "after", 0, LARGEST)
         limit = _whole(request.query_params.get("limit", str(ROOM)), "limit", 1, ROOM)
         records, lost = self._instance.history.after(after, limit)
-        return _json(
-            {
-                "events": [record.to_dict() for record in records],
-                "last": self._instance.history.last,
-                "lost": lost,
-            }
+        body = b'{"events":[%s],"last":%d,"lost":%d}' % (
+            b",".join(map(encoded, records)),
+            self._instance.history.last,
+            lost,
         )
+        return Response(body, media_type="application/json", headers=_FRESH)
 
     async def history(self, _: Request) -> Response:
         """Samples of the last minutes."""

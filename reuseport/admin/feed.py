@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from reuseport.history import Record
+from reuseport.history import Record, encoded
 from reuseport.instance import Instance
 
 EVERY = 1.0
@@ -124,7 +123,7 @@ class Feed:
 
 
 def _of(record: Record) -> bytes:
-    return b"id: %d\n%s" % (record.seq, _event("record", json.dumps(record.to_dict()).encode()))
+    return b"id: %d\n%s" % (record.seq, _event("record", encoded(record)))
 
 
 def _event(name: str, data: bytes) -> bytes:
