@@ -125,7 +125,7 @@ def _hosts(address: TCPAddress, settings: Settings) -> frozenset[str]:
 def _unix(stack: contextlib.ExitStack, path: str) -> socket.socket:
     """Bound with mode 0600 from the first moment on, and listening. Raises ConfigurationError, OSError."""
     if len(os.fsencode(path)) > LONGEST_PATH:
-        raise ConfigurationError(f"unix:{path} is longer than {LONGEST_PATH} bytes: choose a shorter path")
+        raise ConfigurationError(f"unix:{path} is too long: choose a path of {LONGEST_PATH} bytes or less")
     # bind(2) makes the file with what the umask leaves; no thread of ours makes another file meanwhile.
     umask = os.umask(0o177)
     try:
