@@ -51,7 +51,7 @@ export function showLink(link) {
     const since = link.since === null ? "" : ` since ${clock(link.since)}, for ${age(now - link.since)}`;
     put(get("lost-since"), link.state === "silent" ? `No news${since}.` : link.since === null ? "Cannot connect." : `Disconnected${since}.`);
     const next = link.retryAt === null ? "Trying now." : `Trying again in ${age(Math.ceil(link.retryAt - now))}.`;
-    put(get("lost-next"), `${link.since === null ? "" : "Everything below is as it was then. "}${link.state === "silent" ? "" : next}`);
+    put(get("lost-next"), `${link.since === null ? "" : "What is shown is from then. "}${link.state === "silent" ? "" : next}`);
     show(get("retry"), link.state === "lost");
     title("unknown", `${GLYPHS.unknown} disconnected${verdict ? verdict.title.replace(/^\S+ \S+/, "") : ""}`);
 }

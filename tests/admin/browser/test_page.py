@@ -12,11 +12,14 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.admin.asking import admin_port
 from tests.admin.browser.conftest import Watch
+from tests.admin.browser.relay import Relay
 from tests.conftest import Launch, Launched
-from tests.whole.lines import Load
+from tests.whole.lines import Load, stop_process
 from tests.whole.test_many import LEAN
 
 TOKEN = "correct-horse-battery-staple"
+BROKEN = "ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+"""What the console says of a connection that ends or is refused."""
 NOTHING = re.compile("^[0\N{EN DASH}]$")
 
 
@@ -256,7 +259,7 @@ def test_it_reconnects_by_itself(launch: Launch, token_file: Path, watch: Watch)
     port = admin_port(first)
     page = watch(
         f"http://127.0.0.1:{port}/",
-        expected="ERR_CONNECTION_REFUSED|ERR_INCOMPLETE|ERR_CONNECTION_RESET|ERR_EMPTY",
+        expected=BROKEN,
     )
     expect(page.get_by_role("heading", level=1)).to_have_text("All 2 workers ready, idle")
     assert first.stop() == 0
@@ -275,18 +278,31 @@ def test_it_reconnects_by_itself(launch: Launch, token_file: Path, watch: Watch)
 
 
 def test_records_are_resumed_after_a_broken_connection(server: Launched, watch: Watch) -> None:
-    page = watch(address(server), expected="ERR_INTERNET_DISCONNECTED|ERR_NETWORK_CHANGED|ERR_FAILED")
-    expect(page.locator("#records")).to_contain_text("all 2 workers are ready")
-    before = page.locator("#records li").count()
-    page.context.set_offline(True)
-    expect(page.locator("#lost")).to_be_visible()
-    os.kill(server.workers()[0], signal.SIGKILL)
-    server.wait_for("slot 0 is ready")
-    page.context.set_offline(False)
+    with Relay(admin_port(server)) as relay:
+        page = watch(f"http://127.0.0.1:{relay.port}/", expected=BROKEN)
+        # The first status has come, so the stream is there to be cut.
+        expect(page.get_by_role("heading", level=1)).to_have_text("All 2 workers ready, idle")
+        relay.cut()
+        expect(page.locator("#lost")).to_contain_text("Disconnected since")
+        os.kill(server.workers()[0], signal.SIGKILL)
+        server.wait_for("slot 0 is ready")
+        expect(page.locator("#records li[data-level=error]")).to_have_count(0)
+        relay.mend()
+        expect(page.locator("#lost")).to_be_hidden()
+        expect(page.locator("#records li[data-level=error]")).to_have_count(1)
+        expect(page.locator("#records li").filter(has_text="all 2 workers are ready")).to_have_count(1)
+        expect(page.locator("#records .remark")).to_have_count(0)
+        expect(cell(page, 0, "Restarts")).to_have_text("1")
+
+
+def test_a_silent_launcher_is_noticed(server: Launched, watch: Watch) -> None:
+    page = watch(address(server), expected=BROKEN)
+    expect(page.get_by_role("heading", level=1)).to_have_text("All 2 workers ready, idle")
+    stop_process(server.pid)
+    expect(page.locator("#lost")).to_contain_text("No news since")
+    server.signal(signal.SIGCONT)
     expect(page.locator("#lost")).to_be_hidden()
-    expect(page.locator("#records li[data-level=error]")).to_have_count(1)
-    expect(page.locator("#records li").filter(has_text="all 2 workers are ready")).to_have_count(1)
-    assert page.locator("#records li").count() > before
+    expect(page).to_have_title("✓ 2/2 plain:app")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
