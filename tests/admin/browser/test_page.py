@@ -299,8 +299,10 @@ def test_a_silent_launcher_is_noticed(server: Launched, watch: Watch) -> None:
     page = watch(address(server), expected=BROKEN)
     expect(page.get_by_role("heading", level=1)).to_have_text("All 2 workers ready, idle")
     stop_process(server.pid)
-    expect(page.locator("#lost")).to_contain_text("No news since")
-    server.signal(signal.SIGCONT)
+    try:
+        expect(page.locator("#lost")).to_contain_text("No news since")
+    finally:
+        server.signal(signal.SIGCONT)
     expect(page.locator("#lost")).to_be_hidden()
     expect(page).to_have_title("✓ 2/2 plain:app")
 
