@@ -407,7 +407,6 @@ class Launcher:
             process.end(with_signal)
 
     def _spawn(self, spawn: ev.Spawn) -> None:
-        self.scoreboard.take_desk(spawn.slot, spawn.desk, spawn.generation)
         try:
             # First: a slot without them could not be served, and no descriptor may be free for one.
             receiving, _ = self.ports.inbox(spawn.slot)
@@ -417,6 +416,8 @@ class Launcher:
             how = f"worker in slot {spawn.slot} could not be spawned: {error}"
             self._loop.call_soon(self.feed, ev.WorkerExited(spawn.worker, how, Blame.OPERATOR))
             return
+        # Counts it as spawned. The worker knows of its desk only when it is told to start.
+        self.scoreboard.take_desk(spawn.slot, spawn.desk, spawn.generation)
         self.processes[spawn.worker] = process
         self.chronicle.spawned(spawn)
         self._loop.add_reader(process.pidfd, self._on_exit, spawn.worker)
