@@ -40,7 +40,7 @@ from reuseport.history import Kind
 from reuseport.instance import Attach
 from reuseport.launcher import events as ev
 from reuseport.launcher import exits, multiprocess, strays
-from reuseport.launcher.balance import LATE_NS, Balance
+from reuseport.launcher.balance import Balance
 from reuseport.launcher.burden import WINDOW
 from reuseport.launcher.chronicle import Chronicle
 from reuseport.launcher.events import Action, Blame, Event, Reason
@@ -51,9 +51,9 @@ from reuseport.launcher.operator import Operator
 from reuseport.launcher.overview import Overview
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
-from reuseport.launcher.queues import LOOK, Queues
 from reuseport.launcher.readings import read
 from reuseport.launcher.rebalancing import Rebalancing
+from reuseport.launcher.relief import Relief
 from reuseport.launcher.slots import Policy
 from reuseport.launcher.supervisor import Supervisor
 from reuseport.launcher.usage import Usage
@@ -87,7 +87,6 @@ class Launcher:
         self.ports = ports
         self.balance = balance
         self.scoreboard = balance.scoreboard
-        self.queues = Queues()
         self.rebalancing = Rebalancing()
         self.memory = MemoryWatch(settings.worker_max_rss)
         self.neighbours = Neighbours(ports, steered=balance.choice.steered)
@@ -96,6 +95,7 @@ class Launcher:
         self.chronicle = Chronicle(self.scoreboard)
         self.exit_code: int | None = None
         self._loop = asyncio.new_event_loop()
+        self.relief = Relief(self._loop, self.supervisor, self.processes, self.scoreboard, self.feed)
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
         self._blames: dict[int, Blame] = {}
@@ -113,7 +113,7 @@ class Launcher:
             for number, react in self._reactions().items():
                 self._loop.add_signal_handler(number, react)
             self._wake_at = self._loop.time()
-            self._loop.add_reader(self.queues.fileno(), self._on_waiting)
+            self.relief.begin()
             if self.settings.rebalance and not self.settings.ssl_certfile:  # what is encrypted cannot move
                 self._loop.call_later(WINDOW, self._rebalance)
             if attach is not None:
@@ -128,7 +128,7 @@ class Launcher:
             if self._timer is not None:
                 self._timer.cancel()
             self._loop.close()
-            self.queues.close()
+            self.relief.close()
         if self._broken is not None:
             raise self._broken
         if self.exit_code is None:
@@ -218,45 +218,6 @@ class Launcher:
             pulses[number] = desk[Desk.HEARTBEAT]
             loads[number] = desk[Desk.LOAD]
         return ev.Tick(pulses, loads, late)
-
-    # ── queues ────────────────────────────────────────────────────────────────────────────────────────
-
-    def _on_waiting(self) -> None:
-        """The first client in any queue: whether it is still there in a moment says who is stuck."""
-        self._loop.remove_reader(self.queues.fileno())
-        self._look()
-
-    def _look(self) -> None:
-        if self.exit_code is not None:
-            return
-        stuck = self.queues.look(self._serving_pulses(), self._loop.time())
-        if stuck is None:
-            self._loop.add_reader(self.queues.fileno(), self._on_waiting)
-            return
-        self._loop.call_later(LOOK, self._look)
-        if stuck:
-            self._on_stuck(stuck)
-
-    def _serving_pulses(self) -> dict[int, int]:
-        """The heartbeat of each slot's worker, of slots that have one."""
-        return {
-            slot.number: self.scoreboard.desk(slot.number, slot.steered)[Desk.HEARTBEAT]
-            for slot in self.supervisor.slots.values()
-            if slot.steered is not None
-        }
-
-    def _on_stuck(self, stuck: frozenset[int]) -> None:
-        """Have them fostered, if there is anybody who could and does not yet."""
-        late, loads = set(), {}
-        overdue = time.monotonic_ns() - LATE_NS
-        for number, process in self.processes.items():
-            desk = self.scoreboard.desk(process.spawn.slot, process.spawn.desk)
-            loads[number] = desk[Desk.LOAD]
-            if process.spawn.slot in stuck or (loads[number] and desk[Desk.HEARTBEAT] < overdue):
-                late.add(number)
-        fosters = {slot: self.supervisor.slots[slot].foster for slot in stuck}
-        if len(late) < len(loads) and any(foster is None or foster in late for foster in fosters.values()):
-            self.feed(ev.Stuck(stuck, frozenset(late), loads))
 
     # ── live connections ──────────────────────────────────────────────────────────────────────────────
 
@@ -441,7 +402,7 @@ class Launcher:
         # First: a slot beyond those the kernel chooses among would get nothing.
         self.balance.resize(self.supervisor.target, listeners)
         self.balance.steer(slot, desk, listeners)
-        self.queues.watch(slot, listeners)
+        self.relief.watch(slot, listeners)
 
     def _foster(self, worker: int, slot: int) -> None:
         if slot >= self.supervisor.target:
@@ -459,8 +420,7 @@ class Launcher:
 
     def _release(self) -> None:
         """The whole server stops: workers that drain already have no heirs any more."""
-        self._loop.remove_reader(self.queues.fileno())
-        self.queues.forget()
+        self.relief.release()
         self.ports.release()
         for process in self.processes.values():
             self._send(process, Drain(self.settings.graceful_timeout))
