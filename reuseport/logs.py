@@ -8,6 +8,7 @@ uvicorn has it, or to --log-file and --access-log-file, which SIGUSR1 opens agai
 from __future__ import annotations
 
 import contextlib
+import http
 import json
 import logging
 import logging.config
@@ -28,6 +29,12 @@ log = logging.getLogger("reuseport")
 
 TRACE = 5
 """uvicorn's level below DEBUG."""
+
+ACCESS_FORMAT = '%s - "%s %s HTTP/%s" %d'
+"""uvicorn's, for an access line: client, method, path, HTTP version and status."""
+
+PHRASES = {int(status): f"{int(status)} {status.phrase}" for status in http.HTTPStatus}
+"""A status and what it means, as it stands in an access line."""
 
 _COLOURS = {
     logging.WARNING: "yellow",
@@ -54,13 +61,18 @@ def worker(slot: int, generation: int) -> Place:
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31 12:00:00,000 INFO     slot 3: message`, the level in colour on a terminal."""
+    """`2026-01-31 12:00:00,000 INFO     slot 3: message`, the level in colour on a terminal.
+
+    Access lines end with what the status means, as uvicorn has them.
+    """
 
     def __init__(self, use_colors: bool | None = None) -> None:
         super().__init__("%(asctime)s %(levelname)-8s %(place)s: %(message)s")
         self._colours = sys.stderr.isatty() if use_colors is None else use_colors
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        if request := _request(record):
+            record.message += PHRASES.get(request[4], "")[3:]
         line = super().formatMessage(record)
         colour = _COLOURS.get(record.levelno)
         if self._colours and colour:
@@ -178,7 +190,7 @@ def _formatter(settings: Settings) -> logging.Formatter:
     from pythonjsonlogger.json import JsonFormatter
 
     class AccessFields(JsonFormatter):
-        """Access lines also as fields: uvicorn logs them with these five arguments."""
+        """Access lines also as fields."""
 
         def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
             return {key: value for key, value in log_data.items() if key != "color_message"}
@@ -187,15 +199,21 @@ def _formatter(settings: Settings) -> logging.Formatter:
             self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
         ) -> None:
             super().add_fields(log_data, record, message_dict)
-            if record.name == "uvicorn.access" and isinstance(record.args, tuple) and len(record.args) == 5:
+            if request := _request(record):
                 names = ("client", "method", "path", "http_version", "status")
-                log_data.update(zip(names, record.args, strict=True))
+                log_data.update(zip(names, request, strict=True))
 
     return AccessFields(
         ["message", "levelname", "name", "slot", "generation", "process"],
         rename_fields={"levelname": "level", "name": "logger", "process": "pid"},
         timestamp=True,
     )
+
+
+def _request(record: logging.LogRecord) -> tuple[Any, ...]:
+    """Client, method, path, HTTP version and status, if the record is an access line of uvicorn's."""
+    of_a_request = record.name == "uvicorn.access" and record.msg == ACCESS_FORMAT
+    return record.args if of_a_request and isinstance(record.args, tuple) else ()
 
 
 def _apply_file(path: str) -> None:

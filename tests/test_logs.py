@@ -47,7 +47,7 @@ def test_a_line_has_time_level_and_place_and_access_lines_go_to_stdout() -> None
     out, err = run("configure()\nerror.warning('loop is %s', 'slow')\nrequest('/a')")
     stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
     assert re.fullmatch(rf"{stamp} WARNING  slot 3: loop is slow", err[0])
-    assert re.fullmatch(rf'{stamp} INFO     slot 3: 1.2.3.4:5 - "GET /a HTTP/1.1" 200', out[0])
+    assert re.fullmatch(rf'{stamp} INFO     slot 3: 1.2.3.4:5 - "GET /a HTTP/1.1" 200 OK', out[0])
     assert len(out) == len(err) == 1
 
 

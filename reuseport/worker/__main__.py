@@ -16,6 +16,7 @@ from reuseport.channel import Channel, Listens, Start
 from reuseport.scoreboard import Scoreboard
 from reuseport.settings import Settings
 from reuseport.worker import bond
+from reuseport.worker.accesslog import AccessLog, begin_access_log
 from reuseport.worker.begin import begin
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def main() -> int:
     """Run one worker from its first instruction to its exit status."""
     channel, order, fds = begin(sys.argv[1:])
     settings = Settings.from_json(order.settings)
-    logs.configure(settings, logs.worker(order.slot, order.generation))
+    place = logs.worker(order.slot, order.generation)
+    logs.configure(settings, place)
+    access_log = begin_access_log(settings, place)
     if order.cpu is not None:
         # Before the application can start a thread: threads inherit it (sched_setaffinity(2)).
         os.sched_setaffinity(0, {order.cpu})
@@ -42,17 +45,26 @@ def main() -> int:
     try:
         config = load(settings)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(serve(channel, order, fds, settings, config))
+            runner.run(serve(channel, order, fds, settings, config, access_log))
     except StartupError as error:
         channel.send(error.failed)
         return STARTUP_FAILURE
     finally:
+        if access_log is not None:
+            access_log.end()
         # The end of file means that we are gone, and threads of the application may go on for a while.
         channel.leave_open()
     return 0
 
 
-async def serve(channel: Channel, order: Start, fds: list[int], settings: Settings, config: Config) -> None:
+async def serve(
+    channel: Channel,
+    order: Start,
+    fds: list[int],
+    settings: Settings,
+    config: Config,
+    access_log: AccessLog | None,
+) -> None:
     """Serve until drained. Raises StartupError."""
     from reuseport.worker.control import Control
     from reuseport.worker.inbox import Inbox
@@ -70,6 +82,9 @@ async def serve(channel: Channel, order: Start, fds: list[int], settings: Settin
     config.loaded_app = requests.around(config.loaded_app)
     row = scoreboard.slot(order.slot)
     state = State(Load(desk, row), requests)
+    if access_log is not None:
+        access_log.start(asyncio.get_running_loop())
+        state.access_log = access_log
     shared = [socket.socket(fileno=fd) for fd in fds[3 : 3 + order.shared]]
     own = [socket.socket(fileno=fd) for fd in fds[3 + order.shared :]]
 

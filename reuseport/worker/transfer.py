@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from reuseport.worker.accesslog import AccessLog
 from reuseport.worker.activity import NEVER, Activity
 from reuseport.worker.load import Load
 from reuseport.worker.requests import Application, Message, Receive, Requests, Send
@@ -36,6 +37,8 @@ class State(ServerState):
         self.tasks = load.running
         self.activity = Activity()
         self.on_idle: Callable[[Transferable], None] | None = None
+        self.access_log: AccessLog | None = None
+        """Instead of uvicorn's logger."""
 
     def arrive(self, connection: asyncio.Protocol, *, assigned: bool) -> None:
         """A connection was accepted. One that can tell when its first request begins is load until then."""
@@ -55,6 +58,11 @@ class TransferableHttpTools(HttpToolsProtocol):
     """It was accepted and has not asked yet."""
     round = NEVER
     """The last one of `activity` in which it had an answer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Request cycles get it from here, and call nothing but `info`.
+        self.access_logger = self.server_state.access_log or self.access_logger  # type: ignore[assignment]
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -113,6 +121,7 @@ class TransferableH11(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.access_logger = self.server_state.access_log or self.access_logger  # type: ignore[assignment]
         self._application: Application = self.app
         self._asked: object = None
         """The scope of the last request that the application was asked."""
