@@ -28,7 +28,7 @@ _executing = memoryview(bytearray(8)).cast("Q")
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """`/` at once · `/wait/MS` without blocking · `/work/MS` on the event loop."""
+    """`/` at once · `/wait/MS` without blocking · on the event loop `/work/MS` and, N sums, `/api/N`."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
         return
@@ -61,14 +61,18 @@ def entry(ledger: Path) -> memoryview[int]:
 
 async def answer(path: str, send: Send) -> None:
     """One response, after the wait or the work that its path asks for."""
-    kind, _, milliseconds = path.strip("/").partition("/")
+    kind, _, how_much = path.strip("/").partition("/")
     match kind:
         case "wait":
-            await asyncio.sleep(float(milliseconds) / 1e3)
+            await asyncio.sleep(float(how_much) / 1e3)
         case "work":
-            end = time.perf_counter() + float(milliseconds) / 1e3
+            end = time.perf_counter() + float(how_much) / 1e3
             while time.perf_counter() < end:
                 pass
+        case "api":
+            count = 0
+            for i in range(int(how_much) + 1):
+                count += i
     headers = [
         (b"content-type", b"text/plain"),
         (b"content-length", str(len(BODY)).encode()),

@@ -15,14 +15,14 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from bench.measure import HOST, PATIENCE, Server, free_port, served
-from bench.peers import OURS, Contestant, Setup
+from bench.measure import HOST, PATIENCE, Server, free_port, session
+from bench.peers import APP, Contestant, Setup
 
 INSIDE = "BENCH_INSIDE_NAMESPACE"
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
@@ -86,14 +86,14 @@ class Running:
         """Until exactly so many workers are up, none of them in `before`. Raises TimeoutError."""
         old = before or set()
         until(lambda: len(self.workers()) == count and not old & set(self.workers()), f"{count} new workers")
-        if self.contestant is not OURS:
+        if not self.contestant.tells:
             time.sleep(SETTLE)
 
     def reload(self) -> None:
         """One rolling reload, from the signal to its end. Raises TimeoutError, RuntimeError."""
         at, before = time.monotonic(), set(self.workers())
         self.server.process.send_signal(signal.SIGHUP)
-        if self.contestant is OURS:
+        if self.contestant.tells:
             # Not waited for: predecessors that still drain. The next reload finds them there.
             end = self.server.line(r"reload: generation \d+ serves|reload .* aborted", since=at)
             if "aborted" in end.text:
@@ -115,26 +115,38 @@ class Running:
 
 
 @contextmanager
+def launched(
+    contestant: Contestant,
+    setup: Setup,
+    wrapper: Sequence[str] = UNPRIVILEGED,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """A contestant from the moment its process is started. `wrapper` is a command that sets privileges."""
+    with tempfile.TemporaryDirectory() as directory:
+        variables = {"BENCH_LEDGER": directory, "HOME": directory, **(environment or {})}
+        command = [*wrapper, "env", *(f"{name}={value}" for name, value in variables.items())]
+        with session([*command, *contestant.command(setup)], setup.port) as server:
+            yield Running(contestant, setup, server, Path(directory))
+
+
+@contextmanager
 def running(
     contestant: Contestant,
     *,
     workers: int = 2,
+    app: str = APP,
+    wrapper: Sequence[str] = UNPRIVILEGED,
     recycle_after: int | None = None,
     certificate: tuple[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
-    """Start a contestant without any capability; all its workers are up."""
+    """A contestant with all its workers up; without any capability, unless `wrapper` says otherwise."""
     chain, key = certificate or (None, None)
-    setup = Setup(free_port(), workers, recycle_after=recycle_after, certificate=chain, key=key)
-    with tempfile.TemporaryDirectory() as directory:
-        ledger = Path(directory)
-        variables = {"BENCH_LEDGER": directory, "HOME": directory, **(environment or {})}
-        command = [*UNPRIVILEGED, "env", *(f"{name}={value}" for name, value in variables.items())]
-        command += contestant.command(setup)
-        with served(command, setup.port, contestant.ready) as server:
-            one = Running(contestant, setup, server, ledger)
-            one.wait_for(workers)
-            yield one
+    setup = Setup(free_port(), workers, app, recycle_after=recycle_after, certificate=chain, key=key)
+    with launched(contestant, setup, wrapper, environment) as one:
+        one.server.line(contestant.ready)
+        one.wait_for(workers)
+        yield one
 
 
 def _link(descriptor: Path) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from bench.clients import Crowd, Tally, Target, steadily
 from bench.contest import SETTLE, Running, accept_queues, running, until
 from bench.measure import HOST
-from bench.peers import OURS, Contestant
+from bench.peers import Contestant
 from bench.rows import Figure, Size
 from bench.tools import ab
 
@@ -141,7 +141,7 @@ class Toll:
         self.executing += one.kill(victim)
         self.kills += 1
         until(lambda: len(one.workers()) == one.setup.workers, "the replacement")
-        if one.contestant is not OURS:
+        if not one.contestant.tells:
             time.sleep(SETTLE)
 
     def figure(self, name: str) -> Figure:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from bench.contest import UNPRIVILEGED, Running
-from bench.measure import free_port, interleaved, served
-from bench.peers import OURS, PEERS, Contestant, Setup
+from bench.contest import UNPRIVILEGED, Running, running
+from bench.measure import interleaved
+from bench.peers import OURS, UVICORN, Contestant, Setup, module
 from bench.rows import Size
 
 APP = "bench.labour:app"
+MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 GIVES_UP = (OSError, RuntimeError, LookupError, ValueError)
 """What a contestant that does not start, answer or stay alive makes of a measurement (TimeoutError is an
 OSError)."""
@@ -28,58 +28,73 @@ class Entry:
 
     contestant: Contestant
     wrapper: tuple[str, ...] = UNPRIVILEGED
+    workers: int | None = None
+    """How many, where that is not the row's to say."""
+    migrates: bool = False
+    """Whether net.ipv4.tcp_migrate_req is set."""
+    runtime: str = "python"
 
     @property
     def name(self) -> str:
         return self.contestant.name
 
 
-def _as(contestant: Contestant, name: str, *flags: str) -> Contestant:
-    """The same server under another name, with our application and more flags."""
+def with_flags(contestant: Contestant, name: str, *flags: str) -> Contestant:
+    """The same server under another name, with more flags."""
 
-    def arguments(setup: Setup) -> list[str]:
-        _, *rest = contestant.arguments(setup)
-        return [APP, *rest, *flags]
+    def command(setup: Setup) -> list[str]:
+        return [*contestant.command(setup), *flags]
 
-    return replace(contestant, name=name, arguments=arguments)
+    return replace(contestant, name=name, command=command)
 
 
-def _mode(name: str) -> Contestant:
-    def arguments(setup: Setup) -> list[str]:
-        return [APP, "--workers", str(setup.workers), "--port", str(setup.port)]
+def mode(name: str, *flags: str) -> Contestant:
+    """A program of bench.modes."""
 
-    return Contestant(name, f"bench.modes.{name}", ("uvicorn",), arguments, r"all \d+ workers accept")
+    def command(setup: Setup) -> list[str]:
+        shape = ["--workers", str(setup.workers), "--port", str(setup.port)]
+        return module(f"bench.modes.{name}", setup.app, *shape, *flags)
+
+    return Contestant(name, ("uvicorn",), command, r"all \d+ workers accept")
 
 
 STAY = "--no-rebalance"
 _STEERED, _TURNS, _HASHED = (("--balance", way) for way in ("least-loaded", "round-robin", "hash"))
 
-LEVEL_2 = Entry(_as(OURS, "level 2", *_STEERED), wrapper=())
-ROUND_ROBIN = Entry(_as(OURS, "round robin", *_TURNS), wrapper=())
-LEVEL_0 = Entry(_as(OURS, "level 0", *_HASHED))
-LEVEL_2_STAY = Entry(_as(OURS, f"level 2 {STAY}", *_STEERED, STAY), wrapper=())
-LEVEL_0_STAY = Entry(_as(OURS, f"level 0 {STAY}", *_HASHED, STAY))
-UNFLAGGED = Entry(_as(OURS, "unflagged"))
+LEVEL_2 = Entry(with_flags(OURS, "level 2", *_STEERED), wrapper=())
+ROUND_ROBIN = Entry(with_flags(OURS, "round robin", *_TURNS), wrapper=())
+LEVEL_0 = Entry(with_flags(OURS, "level 0", *_HASHED))
+LEVEL_2_STAY = Entry(with_flags(OURS, f"level 2 {STAY}", *_STEERED, STAY), wrapper=())
+LEVEL_0_STAY = Entry(with_flags(OURS, f"level 0 {STAY}", *_HASHED, STAY))
+UNFLAGGED = Entry(with_flags(OURS, "unflagged"))
 """reuseport without a word about balance and without a capability: compared only when asked for."""
-PLAIN = Entry(_mode("plain"))
-MASTER = Entry(_mode("master"))
-SHARED = Entry(_as(next(peer for peer in PEERS if peer.module == "uvicorn"), "uvicorn --workers"))
+PLAIN = Entry(mode("plain"))
+MASTER = Entry(mode("master"))
+SHARED = Entry(UVICORN)
 
 RIVALS = (PLAIN, MASTER, SHARED)
 
 
 @contextmanager
-def started(entry: Entry, workers: int) -> Iterator[Running]:
+def started(entry: Entry, workers: int, app: str = APP) -> Iterator[Running]:
     """An entry with all its workers up."""
-    setup = Setup(free_port(), workers)
-    with tempfile.TemporaryDirectory() as directory:
-        variables = {"BENCH_LEDGER": directory, "HOME": directory}
-        command = [*entry.wrapper, "env", *(f"{name}={value}" for name, value in variables.items())]
-        command += entry.contestant.command(setup)
-        with served(command, setup.port, entry.contestant.ready) as server:
-            one = Running(entry.contestant, setup, server, Path(directory))
-            one.wait_for(workers)
-            yield one
+    count = entry.workers or workers
+    with migrating(entry), running(entry.contestant, workers=count, app=app, wrapper=entry.wrapper) as one:
+        yield one
+
+
+@contextmanager
+def migrating(entry: Entry) -> Iterator[None]:
+    """net.ipv4.tcp_migrate_req of this network namespace as the entry wants it. Raises OSError."""
+    if not entry.migrates:
+        yield
+        return
+    before = MIGRATE.read_text(encoding="ascii")
+    MIGRATE.write_text("1", encoding="ascii")
+    try:
+        yield
+    finally:
+        MIGRATE.write_text(before, encoding="ascii")
 
 
 # ── what comes out ────────────────────────────────────────────────────────────────────────────────────

@@ -102,14 +102,21 @@ class Server:
 
 
 @contextmanager
-def served(command: Sequence[str], port: int, ready: str) -> Iterator[Server]:
-    """Run a server from the moment it prints `ready`, a regular expression. Raises TimeoutError."""
+def session(command: Sequence[str], port: int) -> Iterator[Server]:
+    """Run a server from the moment its process is started."""
     server = Server(command, port)
     try:
-        server.line(ready)
         yield server
     finally:
         server.end()
+
+
+@contextmanager
+def served(command: Sequence[str], port: int, ready: str) -> Iterator[Server]:
+    """Run a server from the moment it prints `ready`, a regular expression. Raises TimeoutError."""
+    with session(command, port) as server:
+        server.line(ready)
+        yield server
 
 
 @contextmanager

@@ -9,11 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from bench.measure import HOST
+from bench.versions import version_of
 
 APP = "bench.application:app"
+NODE = Path(__file__).parent / "node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Setup:
 
     port: int
     workers: int = 2
+    app: str = APP
     idle: int = 75
     recycle_after: int | None = None
     certificate: str | None = None
@@ -30,28 +33,27 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """`arguments` are those of `python -m module`; `ready` is what the server prints when it is up."""
+    """`command` is the whole command line; `ready` is what the server prints when it is up."""
 
     name: str
-    module: str
     packages: tuple[str, ...]
-    arguments: Callable[[Setup], list[str]]
+    command: Callable[[Setup], list[str]]
     ready: str
     scales: bool = True
     supervises_one: bool = True
     """Whether --workers 1 has a supervisor, which can reload and scale."""
     recycles: bool = True
-
-    def command(self, setup: Setup) -> list[str]:
-        """The whole command line."""
-        return [sys.executable, "-m", self.module, *self.arguments(setup)]
+    tells: bool = False
+    """Whether its log tells of each step; others are given a moment after it."""
 
     def versions(self) -> str:
         """What is installed, or ImportError naming what to install."""
-        try:
-            return ", ".join(f"{package} {version(package)}" for package in self.packages)
-        except PackageNotFoundError as error:
-            raise ImportError(f"{error.name} is not installed: install the dependency group bench") from error
+        return ", ".join(f"{package} {version_of(package)}" for package in self.packages)
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """The command line of a Python program."""
+    return [sys.executable, "-m", name, *arguments]
 
 
 def _uvicorn_flags(setup: Setup) -> list[str]:
@@ -65,8 +67,12 @@ def _uvicorn_flags(setup: Setup) -> list[str]:
     return flags
 
 
+def _ours(setup: Setup) -> list[str]:
+    return module("reuseport", setup.app, *_uvicorn_flags(setup))
+
+
 def _uvicorn(setup: Setup) -> list[str]:
-    return [APP, *_uvicorn_flags(setup)]
+    return module("uvicorn", setup.app, *_uvicorn_flags(setup))
 
 
 def _gunicorn(setup: Setup, *more: str) -> list[str]:
@@ -76,19 +82,28 @@ def _gunicorn(setup: Setup, *more: str) -> list[str]:
         flags += ["--max-requests", str(setup.recycle_after)]
     if setup.certificate is not None and setup.key is not None:
         flags += ["--certfile", setup.certificate, "--keyfile", setup.key]
-    return [*flags, APP]
+    return module("gunicorn", *flags, setup.app)
+
+
+def _gunicorn_uvicorn(setup: Setup) -> list[str]:
+    return _gunicorn(setup, "--worker-class", "uvicorn_worker.UvicornWorker")
 
 
 def _gunicorn_uvicorn_reuse_port(setup: Setup) -> list[str]:
-    return _gunicorn(setup, "--worker-class", "uvicorn_worker.UvicornWorker", "--reuse-port")
-
-
-def _gunicorn_asgi_reuse_port(setup: Setup) -> list[str]:
-    return _gunicorn(setup, "--worker-class", "asgi", "--reuse-port")
+    return [*_gunicorn_uvicorn(setup), "--reuse-port"]
 
 
 def _gunicorn_asgi(setup: Setup) -> list[str]:
     return _gunicorn(setup, "--worker-class", "asgi")
+
+
+def _gunicorn_asgi_reuse_port(setup: Setup) -> list[str]:
+    return [*_gunicorn_asgi(setup), "--reuse-port"]
+
+
+def _hypercorn(setup: Setup) -> list[str]:
+    flags = ["--bind", f"{HOST}:{setup.port}", "--workers", str(setup.workers), "--worker-class", "uvloop"]
+    return module("hypercorn", *flags, "--keep-alive", str(setup.idle), setup.app)
 
 
 def _granian(setup: Setup) -> list[str]:
@@ -96,25 +111,64 @@ def _granian(setup: Setup) -> list[str]:
     flags += ["--workers", str(setup.workers), "--respawn-failed-workers"]
     if setup.certificate is not None and setup.key is not None:
         flags += ["--ssl-certificate", setup.certificate, "--ssl-keyfile", setup.key]
-    return [*flags, APP]
+    return module("granian", *flags, setup.app)
 
 
-OURS = Contestant("reuseport", "reuseport", ("reuseport",), _uvicorn, r"all \d+ workers are ready")
+OURS = Contestant("reuseport", ("reuseport", "uvicorn"), _ours, r"all \d+ workers are ready", tells=True)
+
+UVICORN = Contestant("uvicorn --workers", ("uvicorn",), _uvicorn, r"Uvicorn running on", supervises_one=False)
+GUNICORN_UVICORN, GUNICORN_UVICORN_REUSE_PORT = (
+    Contestant(name, ("gunicorn", "uvicorn-worker"), command, r"Listening at")
+    for name, command in (
+        ("gunicorn, uvicorn-worker", _gunicorn_uvicorn),
+        ("gunicorn --reuse-port, uvicorn-worker", _gunicorn_uvicorn_reuse_port),
+    )
+)
+GUNICORN_ASGI, GUNICORN_ASGI_REUSE_PORT = (
+    Contestant(name, ("gunicorn",), command, r"Listening at")
+    for name, command in (
+        ("gunicorn, asgi", _gunicorn_asgi),
+        ("gunicorn --reuse-port, asgi", _gunicorn_asgi_reuse_port),
+    )
+)
+HYPERCORN = Contestant("hypercorn", ("hypercorn",), _hypercorn, r"Running on", scales=False)
+GRANIAN = Contestant("granian", ("granian",), _granian, r"Listening at", scales=False, recycles=False)
 
 PEERS = (
-    Contestant(
-        "uvicorn --workers", "uvicorn", ("uvicorn",), _uvicorn, r"Uvicorn running on", supervises_one=False
-    ),
-    Contestant(
-        "gunicorn --reuse-port, uvicorn-worker",
-        "gunicorn",
-        ("gunicorn", "uvicorn-worker"),
-        _gunicorn_uvicorn_reuse_port,
-        r"Listening at",
-    ),
-    Contestant(
-        "gunicorn --reuse-port, asgi", "gunicorn", ("gunicorn",), _gunicorn_asgi_reuse_port, r"Listening at"
-    ),
-    Contestant("gunicorn, asgi", "gunicorn", ("gunicorn",), _gunicorn_asgi, r"Listening at"),
-    Contestant("granian", "granian", ("granian",), _granian, r"Listening at", scales=False, recycles=False),
+    UVICORN,
+    GUNICORN_UVICORN_REUSE_PORT,
+    GUNICORN_ASGI_REUSE_PORT,
+    GUNICORN_ASGI,
+    GRANIAN,
 )
+"""Those that can change their workers while they serve, as far as each can."""
+
+NODE_APPS = {APP: "bare", "bench.framework:app": "express"}
+"""Node's counterparts of our applications, in bench/node."""
+
+
+def _node(setup: Setup, program: str, *more: str) -> list[str]:
+    return ["node", str(NODE / program), NODE_APPS[setup.app], str(setup.port), *more]
+
+
+def _node_single(setup: Setup) -> list[str]:
+    return _node(setup, "single.js")
+
+
+def _node_turns(setup: Setup) -> list[str]:
+    return _node(setup, "cluster.js", str(setup.workers), "rr")
+
+
+def _node_shared(setup: Setup) -> list[str]:
+    return _node(setup, "cluster.js", str(setup.workers), "none")
+
+
+NODE_SINGLE, NODE_TURNS, NODE_SHARED = (
+    Contestant(name, ("node", "express"), command, r"all \d+ workers start")
+    for name, command in (
+        ("node, single", _node_single),
+        ("node cluster, round robin", _node_turns),
+        ("node cluster, none", _node_shared),
+    )
+)
+"""The article's server, without cluster, and with it by SCHED_RR and SCHED_NONE."""

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from bench.clients import ANNOUNCED, CLOSED, FAILED, Crowd, Tally, Target, keeping_alive
 from bench.contest import Running, counter, running, until
 from bench.measure import HOST
-from bench.peers import OURS, Contestant
+from bench.peers import Contestant
 from bench.rows import Figure, Size
 from bench.tools import Outcome, ab, curl, h2load, wrk
 
@@ -186,7 +186,7 @@ def _step(one: Running, number: signal.Signals, count: int) -> None:
     """One worker more or less. The next signal waits for this one's effect: two pending ones would be one."""
     at = time.monotonic()
     one.server.process.send_signal(number)
-    if one.contestant is OURS:
+    if one.contestant.tells:
         one.server.line(rf"scaling from \d+ to {count} workers", since=at)
     else:
         until(lambda: len(one.workers()) == count, f"{count} workers")

@@ -1,4 +1,5 @@
-"""Other ways to spread connections over uvicorn workers, as small programs to compare the steering with.
+"""Other ways to spread connections over uvicorn workers, as small programs with one and the same worker.
 
-One listener shared by all workers is `uvicorn --workers N` itself, so it has no program here.
+So what differs between them is the distribution. One process without a cluster is `bench.modes.plain` with
+one worker.
 """

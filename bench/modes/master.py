@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import uvicorn
 import uvloop
 
-from bench.modes.serving import BACKLOG, Server, announce, arguments, bound, configuration, started
+from bench.modes.serving import BACKLOG, Server, Work, announce, arguments, bound, configuration, started
 
 CONNECTION, ACKNOWLEDGED = b"c", b"a"
 
@@ -39,14 +39,18 @@ class Worker(Server):
             self.leave()
             return
         self.launcher.send(ACKNOWLEDGED)
-        connection = socket.socket(fileno=descriptors[0])
+        self.take_up(descriptors[0])
+
+    def take_up(self, descriptor: int) -> None:
+        """Serve the connection from now on."""
+        connection = socket.socket(fileno=descriptor)
         connection.setblocking(False)
         # asyncio keeps only a weak reference to a task.
-        arrival = asyncio.get_running_loop().create_task(self._take_up(connection))
+        arrival = asyncio.get_running_loop().create_task(self._arrive(connection))
         self._arriving.add(arrival)
         arrival.add_done_callback(self._arriving.discard)
 
-    async def _take_up(self, connection: socket.socket) -> None:
+    async def _arrive(self, connection: socket.socket) -> None:
         # The client has left already: no more an error here than behind a listener.
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
@@ -81,9 +85,12 @@ class Master:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
                 return
-            self._waiting.append(connection)
-            if self._free:
-                self._hand_over(self._free.popleft())
+            self._place(connection)
+
+    def _place(self, connection: socket.socket) -> None:
+        self._waiting.append(connection)
+        if self._free:
+            self._hand_over(self._free.popleft())
 
     def _hand_over(self, worker: socket.socket) -> None:
         """The connection that waits longest; without one the worker is free."""
@@ -101,7 +108,10 @@ class Master:
         if message:
             self._handed.pop(worker).close()
             self._hand_over(worker)
-            return
+        else:
+            self._lost(worker)
+
+    def _lost(self, worker: socket.socket) -> None:
         asyncio.get_running_loop().remove_reader(worker.fileno())
         if not self.ended.done():
             self.ended.set_exception(RuntimeError("a worker died"))
@@ -112,22 +122,27 @@ def work(app: str, _port: int, launcher: socket.socket) -> None:
     Worker(configuration(app), launcher).run([])
 
 
-async def distribute(listener: socket.socket, workers: Sequence[socket.socket]) -> None:
+async def distribute(kind: type[Master], listener: socket.socket, workers: Sequence[socket.socket]) -> None:
     """Until SIGTERM. Raises RuntimeError when a worker dies."""
-    master = Master(listener, workers)
+    master = kind(listener, workers)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, master.ended.cancel)
     await master.ended
 
 
-def main() -> None:
+def run(kind: type[Master], work: Work, module: str, about: str | None) -> None:
     """Start the workers, then distribute."""
-    given = arguments("bench.modes.master", __doc__)
+    given = arguments(module, about)
     listener = bound(given.port)
     processes, workers = started(work, given.app, given.port, given.workers)
     listener.listen(BACKLOG)
     announce(processes)
     with contextlib.suppress(asyncio.CancelledError):
-        uvloop.run(distribute(listener, workers))
+        uvloop.run(distribute(kind, listener, workers))
+
+
+def main() -> None:
+    """With acknowledgements."""
+    run(Master, work, "bench.modes.master", __doc__)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from bench.asking import Answer, by_worker, percentile
 from bench.balanced import ROWS
 from bench.lineup import LEVEL_0, PLAIN, Finding, Trials, ratios, tried
 from bench.mixed import Mixed, quiet_ratios
+from bench.peers import module
 from bench.pooled import Costs, Pooled, first_workers, load_by_worker
 from bench.quiet import Cores
 from bench.spread import exact_from
@@ -151,7 +152,7 @@ def test_a_finding_says_what_became_of_the_promise(met: bool | None, word: str) 
 
 def test_a_contestant_that_does_not_start_is_in_the_report() -> None:
     wrong = replace(
-        LEVEL_0.contestant, name="wrong", arguments=lambda _: ["bench.labour:app", "--no-such-option"]
+        LEVEL_0.contestant, name="wrong", command=lambda _: module("reuseport", "--no-such-option")
     )
     entries = [replace(LEVEL_0, contestant=wrong), PLAIN]
     trials = tried(entries, 2, 1, lambda one, number: (number, len(one.workers())))

@@ -10,13 +10,15 @@ import psutil
 import pytest
 
 from bench.asking import Answer, Clients, Connection, at_once, closed_loop, on_schedule
-from bench.contest import Running, until
-from bench.lineup import MASTER, PLAIN, Entry, started
+from bench.contest import Running, accept_queues, until
+from bench.field import BLIND, MASTER, PLAIN, SHARED, SINGLE
+from bench.lineup import Entry, started
 from bench.measure import HOST
 from bench.pooled import badly
 from bench.spread import half_open, half_opened
 
 FEW = 16
+MORE_THAN_A_SOCKET_PAIR_HOLDS = 600
 BLOCK = "/work/2000"
 """Long enough to ask the others and be answered on a loaded machine."""
 
@@ -42,14 +44,30 @@ def while_blocked(one: Running, count: int) -> tuple[int, float, list[Answer]]:
     return block.pid, block.at, answers
 
 
-@pytest.mark.parametrize("entry", [PLAIN, MASTER], ids=lambda entry: entry.name)
+MODES = pytest.mark.parametrize("entry", [PLAIN, SHARED, MASTER, BLIND], ids=lambda entry: entry.name)
+
+
+@MODES
 def test_every_worker_answers(entry: Entry) -> None:
     with started(entry, 2) as one:
         assert met(one) == set(one.workers())
 
 
-def test_master_hands_over_in_turn() -> None:
-    with started(MASTER, 2) as one, Clients(one.port) as clients:
+def test_single_is_one() -> None:
+    with started(SINGLE, 2) as one:
+        assert met(one) == set(one.workers())
+        assert len(one.workers()) == 1
+
+
+def test_shared_has_one_listener_and_plain_one_each() -> None:
+    for entry, listeners in ((SHARED, 1), (PLAIN, 2)):
+        with started(entry, 2) as one:
+            assert len(accept_queues(one.port)) == listeners
+
+
+@pytest.mark.parametrize("entry", [MASTER, BLIND], ids=lambda entry: entry.name)
+def test_a_master_hands_over_in_turn(entry: Entry) -> None:
+    with started(entry, 2) as one, Clients(one.port) as clients:
         pids = [answer.pid for _ in range(6) for _, answer in at_once(clients, "/", 1)]
     assert set(pids[::2]) != set(pids[1::2])
     assert len(set(pids[::2])) == len(set(pids[1::2])) == 1
@@ -70,6 +88,20 @@ def test_what_master_accepted_waits_while_no_worker_is_free() -> None:
     assert min(answer.at for answer in answers) >= free
 
 
+def test_a_blocked_worker_of_a_blind_master_gets_its_share_all_the_same() -> None:
+    with started(BLIND, 2) as one:
+        victim, free, answers = while_blocked(one, FEW)
+    held = [answer for answer in answers if answer.pid == victim]
+    assert len(held) in {FEW // 2, FEW // 2 + 1}
+    assert min(answer.at for answer in held) >= free
+
+
+def test_what_a_blind_master_cannot_hand_over_waits_for_its_worker() -> None:
+    with started(BLIND, 1) as one:
+        _, free, answers = while_blocked(one, MORE_THAN_A_SOCKET_PAIR_HOLDS)
+    assert min(answer.at for answer in answers) >= free
+
+
 def test_a_blocked_worker_of_plain_keeps_whom_the_hash_gave_it() -> None:
     with started(PLAIN, 2) as one:
         victim, free, answers = while_blocked(one, 2 * FEW)
@@ -78,7 +110,7 @@ def test_a_blocked_worker_of_plain_keeps_whom_the_hash_gave_it() -> None:
     assert min(answer.at for answer in held) >= free
 
 
-@pytest.mark.parametrize("entry", [PLAIN, MASTER], ids=lambda entry: entry.name)
+@MODES
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_workers_end_with_their_launcher(entry: Entry, number: signal.Signals) -> None:
     with started(entry, 2) as one:
@@ -88,7 +120,7 @@ def test_workers_end_with_their_launcher(entry: Entry, number: signal.Signals) -
         assert not alive
 
 
-@pytest.mark.parametrize("entry", [PLAIN, MASTER], ids=lambda entry: entry.name)
+@MODES
 def test_a_launcher_does_not_outlive_a_worker(entry: Entry) -> None:
     with started(entry, 2) as one:
         one.kill(one.workers()[0])
