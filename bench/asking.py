@@ -9,7 +9,7 @@ import re
 import select
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -187,6 +187,43 @@ def on_schedule(clients: Clients, schedule: Iterable[tuple[float, str]]) -> list
         clients.connect(path, due)
     answers += clients.answers()
     return [answer for _, answer in answers]
+
+
+def on_schedule_kept(
+    clients: Clients,
+    connections: Iterable[Connection],
+    schedule: Iterable[tuple[float, str]],
+    patience: float = MOST,
+) -> list[Answer]:
+    """Each request at its time on a connection that is free, or, late, on the first that becomes so."""
+    begin = time.monotonic()
+    free, late = deque(connections), deque[tuple[str, float]]()
+    answers = []
+
+    def turn(until: float) -> None:
+        for connection, answer in clients.turn(until):
+            answers.append(answer)
+            if late:
+                clients.ask(connection, *late.popleft())
+            else:
+                free.append(connection)
+
+    for offset, path in schedule:
+        due = begin + offset
+        while time.monotonic() < due:
+            turn(due)
+        while free and free[0].sock.fileno() < 0:  # the server closed it, which has been counted
+            free.popleft()
+        if free:
+            clients.ask(free.popleft(), path, due)
+        else:
+            late.append((path, due))
+    deadline = time.monotonic() + patience
+    while (late or clients.waiting()) and time.monotonic() < deadline:
+        turn(deadline)
+    if late:
+        clients.failures["not sent"] += len(late)
+    return [*answers, *(answer for _, answer in clients.answers(0.0))]
 
 
 def closed_loop(clients: Clients, paths: Sequence[tuple[Connection, str]], seconds: float) -> list[Answer]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from bench.asking import Answer, Clients, on_schedule, percentile
 from bench.contest import Running, until
 from bench.lineup import LEVEL_0, LEVEL_2, Entry, Finding, tried
-from bench.measure import spread
+from bench.measure import cpu_seconds, spread
 from bench.quiet import Cores, undisturbed
 from bench.rows import Size
 
@@ -16,8 +16,10 @@ WORKERS = 2
 RUNS = 10
 """Which worker is blocked, and where the hash sends the others, is random."""
 BLOCK = "/work/3000"
+BUSY = 0.01
+"""CPU seconds that tell the worker whose handler runs: any server's, whatever it keeps accounts of."""
 SINCE = 0.05
-"""Seconds from the moment the handler runs to the first connection: nobody can know at once that it stays."""
+"""Seconds from that moment to the first connection: nobody can know at once that it stays."""
 CONNECTIONS = 200
 TOGETHER = 20
 OVER = 2.0
@@ -52,22 +54,24 @@ def blocked(entries: Sequence[Entry], size: Size) -> Iterator[Finding]:
     yield from trials.failures()
 
 
-def while_blocked(one: Running) -> list[Answer]:
+def while_blocked(one: Running, block: str = BLOCK, over: float = OVER) -> list[Answer]:
     """One run. Raises RuntimeError when not all are answered, or the block was over too early to show."""
+    processes = one.server.children() or [one.server.process]
+    before = {process: cpu_seconds([process]) for process in processes}
     with Clients(one.port) as clients:
-        clients.connect(BLOCK, time.monotonic())
-        until(lambda: any(one.executing(pid) for pid in one.workers()), "a blocked worker")
-        everything = on_schedule(clients, arrivals())
-        answers = [answer for answer in everything if answer.path != BLOCK]
+        clients.connect(block, time.monotonic())
+        until(lambda: any(cpu_seconds([one]) - before[one] > BUSY for one in processes), "a blocked worker")
+        everything = on_schedule(clients, arrivals(over))
+        answers = [answer for answer in everything if answer.path != block]
         if clients.failures or len(everything) != CONNECTIONS + 1:
             raise RuntimeError(f"{len(everything)} answers, failed: {dict(clients.failures)}")
-    over = next(answer.at for answer in everything if answer.path == BLOCK)
+    over = next(answer.at for answer in everything if answer.path == block)
     if max(answer.due for answer in answers) > over:
         raise RuntimeError("the worker was free again before the last connection came")
     return answers
 
 
-def arrivals() -> list[tuple[float, str]]:
+def arrivals(over: float = OVER) -> list[tuple[float, str]]:
     """When each connection comes, in seconds, and what it asks for."""
     crowds = CONNECTIONS // TOGETHER
-    return [(SINCE + OVER * crowd / crowds, "/") for crowd in range(crowds) for _ in range(TOGETHER)]
+    return [(SINCE + over * crowd / crowds, "/") for crowd in range(crowds) for _ in range(TOGETHER)]

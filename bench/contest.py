@@ -107,6 +107,11 @@ class Running:
         connections = {f"socket:[{inode}]" for _, inode in _sockets(self.port, _CONNECTED)}
         return len(held & connections)
 
+    def held(self, pid: int) -> int:
+        """Stop a worker that is to be killed: how many connections will die with it."""
+        os.kill(pid, signal.SIGSTOP)
+        return self.accepted(pid)
+
     def kill(self, pid: int) -> int:
         """SIGKILL a worker; how many requests it was executing."""
         os.kill(pid, signal.SIGKILL)
@@ -164,13 +169,13 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until(question: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+def until(question: Callable[[], bool], what: str, patience: float = PATIENCE, step: float = STEP) -> None:
     """Ask again and again until the answer is yes. Raises TimeoutError."""
     deadline = time.monotonic() + patience
     while not question():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {patience:g} s for {what}")
-        time.sleep(STEP)
+        time.sleep(step)
 
 
 # ── what the kernel counted ───────────────────────────────────────────────────────────────────────────

@@ -23,7 +23,7 @@ SINGLE = _named("single", replace(Entry(mode("plain")), workers=1))
 """One uvicorn process."""
 SHARED = _named("shared listener", Entry(mode("shared")))
 MASTER = _named("master", Entry(mode("master")))
-BLIND = _named("master, blind", Entry(mode("blind")))
+BLIND = _named("blind master", Entry(mode("blind")))
 PLAIN = _named("plain SO_REUSEPORT", Entry(mode("plain")))
 
 # ── reuseport, at every level and balance ─────────────────────────────────────────────────────────────

@@ -135,9 +135,7 @@ class Toll:
     def kill(self, one: Running) -> None:
         """Count what the oldest worker has in hand, kill it, wait for its replacement."""
         victim = one.workers()[0]
-        # Stopped first, and for milliseconds: what it holds when it is counted is what dies with it.
-        os.kill(victim, signal.SIGSTOP)
-        self.accepted += one.accepted(victim)
+        self.accepted += one.held(victim)
         self.executing += one.kill(victim)
         self.kills += 1
         until(lambda: len(one.workers()) == one.setup.workers, "the replacement")

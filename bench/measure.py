@@ -160,12 +160,16 @@ def machine_seconds() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk saw: counts, seconds, and its own CPU seconds. `latency` is the median, in seconds."""
+    """What wrk saw: counts, seconds, and its own CPU seconds.
+
+    `latency` is the median, `p99` what 99 in 100 do not exceed, in seconds.
+    """
 
     requests: int
     errors: int
     seconds: float
     latency: float
+    p99: float
     cpu: float
 
     @property
@@ -199,8 +203,8 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 def parse_wrk(report: str, cpu: float) -> Load:
     """wrk's report as data. Raises ValueError for text that is none."""
     total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m),", report)
-    middle = re.search(r"50%\s+([\d.]+)(us|ms|s|m)\b", report)
-    if total is None or middle is None:
+    middle, slow = (re.search(rf"{share}%\s+([\d.]+)(us|ms|s|m)\b", report) for share in (50, 99))
+    if total is None or middle is None or slow is None:
         raise ValueError(f"not a report of wrk --latency: {report!r}")
     socket_errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", report)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", report)
@@ -210,6 +214,7 @@ def parse_wrk(report: str, cpu: float) -> Load:
         errors=errors + (int(refused[1]) if refused else 0),
         seconds=float(total[2]) * _UNITS[total[3]],
         latency=float(middle[1]) * _UNITS[middle[2]],
+        p99=float(slow[1]) * _UNITS[slow[2]],
         cpu=cpu,
     )
 

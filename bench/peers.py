@@ -120,15 +120,15 @@ UVICORN = Contestant("uvicorn --workers", ("uvicorn",), _uvicorn, r"Uvicorn runn
 GUNICORN_UVICORN, GUNICORN_UVICORN_REUSE_PORT = (
     Contestant(name, ("gunicorn", "uvicorn-worker"), command, r"Listening at")
     for name, command in (
-        ("gunicorn, uvicorn-worker", _gunicorn_uvicorn),
-        ("gunicorn --reuse-port, uvicorn-worker", _gunicorn_uvicorn_reuse_port),
+        ("gunicorn uvicorn-worker", _gunicorn_uvicorn),
+        ("gunicorn uvicorn-worker --reuse-port", _gunicorn_uvicorn_reuse_port),
     )
 )
 GUNICORN_ASGI, GUNICORN_ASGI_REUSE_PORT = (
     Contestant(name, ("gunicorn",), command, r"Listening at")
     for name, command in (
-        ("gunicorn, asgi", _gunicorn_asgi),
-        ("gunicorn --reuse-port, asgi", _gunicorn_asgi_reuse_port),
+        ("gunicorn asgi", _gunicorn_asgi),
+        ("gunicorn asgi --reuse-port", _gunicorn_asgi_reuse_port),
     )
 )
 HYPERCORN = Contestant("hypercorn", ("hypercorn",), _hypercorn, r"Running on", scales=False)
@@ -166,9 +166,9 @@ def _node_shared(setup: Setup) -> list[str]:
 NODE_SINGLE, NODE_TURNS, NODE_SHARED = (
     Contestant(name, ("node", "express"), command, r"all \d+ workers start")
     for name, command in (
-        ("node, single", _node_single),
-        ("node cluster, round robin", _node_turns),
-        ("node cluster, none", _node_shared),
+        ("node single", _node_single),
+        ("node cluster rr", _node_turns),
+        ("node cluster none", _node_shared),
     )
 )
 """The article's server, without cluster, and with it by SCHED_RR and SCHED_NONE."""

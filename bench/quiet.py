@@ -6,6 +6,7 @@ result, so to measure again favours nobody.
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +28,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """CPU seconds per second of a measurement: the server's, and other programs'."""
+    """CPU seconds per second of a measurement: the server's, other programs', and the load generator's.
+
+    `spent` is the server's CPU time in seconds.
+    """
 
     server: float
     others: float
+    client: float = 0.0
+    spent: float = 0.0
 
     @property
     def quiet(self) -> bool:
@@ -61,8 +67,15 @@ def accounted(one: Running, measure: Callable[[], T]) -> tuple[T, Cores]:
     """What came out, and who used the cores meanwhile."""
     processes = [one.server.process, *one.server.children()]
     begun, machine = time.monotonic(), machine_seconds()
-    ours, theirs = time.process_time(), cpu_seconds(processes)
+    ours, theirs = own_seconds(), cpu_seconds(processes)
     result = measure()
     lasted, busy = time.monotonic() - begun, machine_seconds() - machine
-    server, client = cpu_seconds(processes) - theirs, time.process_time() - ours
-    return result, Cores(server / lasted, max(0.0, busy - server - client) / lasted)
+    server, client = cpu_seconds(processes) - theirs, own_seconds() - ours
+    others = max(0.0, busy - server - client)
+    return result, Cores(server / lasted, others / lasted, client / lasted, server)
+
+
+def own_seconds() -> float:
+    """CPU time of this process and of all its children that have ended: load generators are such."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

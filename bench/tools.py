@@ -32,6 +32,9 @@ class Outcome:
     lost: int = 0
     errors: str = "no report"
     rate: float = 0.0
+    p50: float = 0.0
+    p99: float = 0.0
+    """Seconds, where the tool tells."""
 
 
 def tool(name: str) -> str:
@@ -54,6 +57,7 @@ def wrk(url: str, connections: int) -> Iterator[Outcome]:
     refused = re.search(r"Non-2xx or 3xx responses: \d+", said[0])
     words = [found[0] for found in (problems, refused) if found]
     outcome.answered, outcome.lost, outcome.rate = load.requests, load.errors, load.rate
+    outcome.p50, outcome.p99 = load.latency, load.p99
     outcome.errors = "; ".join(words) or "no error"
 
 
@@ -68,17 +72,24 @@ def ab(url: str, connections: int) -> Iterator[Outcome]:
     shape = ["-r", "-q", "-s", "30", "-c", str(connections), "-n", str(MOST_AB), url]
     with _background([tool("ab"), *shape]) as said:
         yield outcome
-    done = re.search(r"Complete requests:\s+(\d+)", said[0])
-    rate = re.search(r"Requests per second:\s+([\d.]+)", said[0])
+    read_ab(said[0], outcome)
+
+
+def read_ab(report: str, outcome: Outcome) -> None:
+    """ab's report as data."""
+    done = re.search(r"Complete requests:\s+(\d+)", report)
+    rate = re.search(r"Requests per second:\s+([\d.]+)", report)
     if done is None or rate is None:
         # It ends by itself after ten failures to connect, with one line of report.
-        total = re.search(r"Total of (\d+) requests", said[0])
+        total = re.search(r"Total of (\d+) requests", report)
         outcome.answered, outcome.lost = int(total[1]) if total else 0, CONNECT_FAILURES
-        outcome.errors = "ab gave up: " + " ".join(said[0].split()[-14:])
+        outcome.errors = "ab gave up: " + " ".join(report.split()[-14:])
         return
-    kinds = re.search(r"\(Connect: (\d+), Receive: (\d+), Length: (\d+), Exceptions: (\d+)\)", said[0])
-    non2xx = re.search(r"Non-2xx responses:\s+(\d+)", said[0])
+    kinds = re.search(r"\(Connect: (\d+), Receive: (\d+), Length: (\d+), Exceptions: (\d+)\)", report)
+    non2xx = re.search(r"Non-2xx responses:\s+(\d+)", report)
     outcome.answered, outcome.rate = int(done[1]), float(rate[1])
+    shares = dict(re.findall(r"^\s+(50|99)%\s+(\d+)", report, re.MULTILINE))
+    outcome.p50, outcome.p99 = (int(shares.get(share, 0)) / 1e3 for share in ("50", "99"))
     if kinds is not None:
         connect, receive, length, exceptions = map(int, kinds.groups())
         outcome.lost = connect + max(receive, length, exceptions)

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from bench.asking import Answer, Clients, Connection, at_once, closed_loop, on_schedule
+from bench.asking import Answer, Clients, Connection, at_once, closed_loop, on_schedule, on_schedule_kept
 from bench.contest import Running, accept_queues, until
 from bench.field import BLIND, MASTER, PLAIN, SHARED, SINGLE
 from bench.lineup import Entry, started
@@ -194,3 +194,23 @@ def test_a_handshake_stays_half_open_until_its_socket_is_closed() -> None:
             assert half_opened(port) == 2
             with pytest.raises(BlockingIOError):
                 listener.accept()
+
+
+def test_a_schedule_over_kept_connections_counts_from_when_a_request_was_due() -> None:
+    with started(PLAIN, 1) as one, Clients(one.port) as clients:
+        kept = [connection for connection, _ in at_once(clients, "/", 2, kept=True)]
+        begun = time.monotonic()
+        # The first two take both connections; the third is due while neither is free.
+        schedule = [(0.0, "/wait/200"), (0.0, "/wait/200"), (0.05, "/"), (0.3, "/")]
+        answers = sorted(on_schedule_kept(clients, kept, schedule), key=lambda one: one.due)
+        assert not clients.failures
+    assert [answer.path for answer in answers] == [path for _, path in schedule]
+    assert answers[2].due - begun == pytest.approx(0.05, abs=0.04)
+    assert answers[2].latency >= 0.2 - 0.05 - 0.01
+    assert {answer.connection for answer in answers} <= {connection.number for connection in kept}
+
+
+def test_what_is_never_sent_over_kept_connections_is_a_failure() -> None:
+    with socket.create_server((HOST, 0)) as listener, Clients(listener.getsockname()[1]) as clients:
+        assert on_schedule_kept(clients, [], [(0.0, "/")], patience=0.05) == []
+        assert clients.failures == {"not sent": 1}

@@ -20,7 +20,7 @@ Running 2s test @ http://127.0.0.1:1/
 def test_a_report_without_errors() -> None:
     load = parse_wrk(REPORT.format(more=""), cpu=0.5)
     assert (load.requests, load.errors, load.seconds, load.cpu) == (2000, 0, 2.01, 0.5)
-    assert load.latency == pytest.approx(0.0015)
+    assert (load.latency, load.p99) == pytest.approx((0.0015, 0.009))
     assert load.rate == pytest.approx(2000 / 2.01)
 
 
