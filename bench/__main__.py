@@ -37,13 +37,12 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     """Measure, report."""
-    arguments = parsed(sys.argv[1:])
+    arguments, older = parsed(sys.argv[1:])
     if arguments.list:
         listed()
         return
     chosen = [row for row in ROWS if not arguments.only or row.name in arguments.only]
     work = [(row, entries) for row in chosen if (entries := entries_of(row, arguments))]
-    older = arguments.compare
     enter_namespace()
     # Without a handler it would end this program and leave the servers, each in a session of its own.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
@@ -61,36 +60,38 @@ def main() -> None:
         report(results, older, output)
 
 
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--list", action="store_true", help="the rows, and who is in them")
-    parser.add_argument("--quick", action="store_true", help="one short round of few contestants, 3 minutes")
-    parser.add_argument("--only", metavar="ROW", action="append", help="this row; repeatable")
-    parser.add_argument("--contestant", metavar="NAME", action="append", help="this one; repeatable")
-    parser.add_argument(
+    made.add_argument("--list", action="store_true", help="the rows, and who is in them")
+    made.add_argument("--quick", action="store_true", help="one short round of few contestants, 3 minutes")
+    made.add_argument("--only", metavar="ROW", action="append", help="this row; repeatable")
+    made.add_argument("--contestant", metavar="NAME", action="append", help="this one; repeatable")
+    made.add_argument(
         "--rounds", metavar="N", type=int, help=f"default {Pace().rounds}; {QUICK.rounds} if quick"
     )
-    parser.add_argument("--compare", metavar="OLD.json", type=Path, help="what changed since, beyond noise")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="default bench/results/DATE")
-    given = parser.parse_args(arguments)
-    try:
-        given.compare = read(given.compare) if given.compare else None
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    names = {row.name for row in ROWS}
-    if unknown := set(given.only or ()) - names:
-        parser.error(
-            f"no row {', '.join(sorted(unknown))}: the rows are {', '.join(row.name for row in ROWS)}"
-        )
-    contestants = {entry.name for row in ROWS for entry in row.entries}
-    if unknown := set(given.contestant or ()) - contestants:
-        parser.error(f"no contestant {', '.join(sorted(unknown))}: they are {', '.join(sorted(contestants))}")
+    made.add_argument("--compare", metavar="OLD.json", type=Path, help="what changed since, beyond noise")
+    made.add_argument("--output", metavar="DIR", type=Path, help="default bench/results/DATE")
+    return made
+
+
+def parsed(arguments: Sequence[str]) -> tuple[argparse.Namespace, Results | None]:
+    """What is asked for, and the older results to compare with; status 2 for what does not exist."""
+    made = parser()
+    given = made.parse_args(arguments)
+    rows = [row.name for row in ROWS]
+    contestants = list(dict.fromkeys(entry.name for row in ROWS for entry in row.entries))
+    for what, asked, known in (("row", given.only, rows), ("contestant", given.contestant, contestants)):
+        if unknown := [name for name in asked or () if name not in known]:
+            made.error(f"no {what} {', '.join(unknown)}: the {what}s are {', '.join(known)}")
     if given.rounds is not None and given.rounds < 1:
-        parser.error("--rounds is 1 at least")
-    return given
+        made.error("--rounds is 1 at least")
+    try:
+        return given, read(given.compare) if given.compare else None
+    except (OSError, ValueError) as error:
+        made.error(str(error))
 
 
 def pace(arguments: argparse.Namespace) -> Pace:

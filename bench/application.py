@@ -28,7 +28,7 @@ _executing = memoryview(bytearray(8)).cast("Q")
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """`/` at once · `/wait/MS` without blocking · on the event loop `/work/MS` and, N sums, `/api/N`."""
+    """`/` at once · `/wait/MS` without blocking · on the event loop `/work/MS`, `/block/MS`, `/api/N`."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
         return
@@ -59,6 +59,11 @@ def entry(ledger: Path) -> memoryview[int]:
     return memoryview(mapped).cast("Q")
 
 
+def block(seconds: float) -> None:
+    """Block the event loop without using a core: so two cores can stand for as many as there are workers."""
+    time.sleep(seconds)
+
+
 async def answer(path: str, send: Send) -> None:
     """One response, after the wait or the work that its path asks for."""
     kind, _, how_much = path.strip("/").partition("/")
@@ -69,6 +74,8 @@ async def answer(path: str, send: Send) -> None:
             end = time.perf_counter() + float(how_much) / 1e3
             while time.perf_counter() < end:
                 pass
+        case "block":
+            block(float(how_much) / 1e3)
         case "api":
             count = 0
             for i in range(int(how_much) + 1):

@@ -62,14 +62,14 @@ def markdown(results: Results) -> str:
     lines = [
         machine_line(results.machine, results.begun),
         "",
-        _bar(["row, median", *shown]),
-        _bar(["---"] * (len(shown) + 1)),
-        *(_bar([_about(row), *(_cell(row, name) for name in shown)]) for row in results.rows),
+        bar(["row, median", *shown]),
+        bar(["---"] * (len(shown) + 1)),
+        *(bar([_about(row), *(_cell(row, name) for name in shown)]) for row in results.rows),
         "",
-        _bar(["expected", "found", ""]),
-        _bar(["---"] * 3),
+        bar(["expected", "found", ""]),
+        bar(["---"] * 3),
         *(
-            _bar([f"`{row.name}`: {one.expected}", one.found, one.verdict])
+            bar([f"`{row.name}`: {one.expected}", one.found, one.verdict])
             for row in results.rows
             for one in judged(row)
         ),
@@ -108,5 +108,6 @@ def _cell(row: Measured, name: str) -> str:
     return f"**{text}**" if name == row.subject else text
 
 
-def _bar(cells: Sequence[str]) -> str:
+def bar(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,0 +1,1 @@
+"""What cannot be measured on two cores: the modes on up to 512 workers, checked against what can."""
