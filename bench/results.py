@@ -14,6 +14,8 @@ from typing import Any
 FORM = 1
 """Of the file; another one is not read."""
 
+MANY = 1000.0
+
 Figures = Mapping[str, float]
 
 
@@ -33,8 +35,9 @@ class Metric:
     counted: bool = False
 
     def text(self, figure: float) -> str:
-        """As reports print it, without the unit."""
-        return f"{figure * self.scale:{self.form}}"
+        """As reports print it, without the unit; thousands have no decimals."""
+        scaled = figure * self.scale
+        return f"{scaled:{self.form if abs(scaled) < MANY else ',.0f'}}"
 
 
 @dataclass(frozen=True, slots=True)

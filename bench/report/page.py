@@ -12,13 +12,14 @@ from bench.report.tables import Table, table
 from bench.report.text import lost, machine_line
 from bench.results import Results
 
+SUBJECT = "reuseport"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; }
 body { padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.85rem; }
 th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; }
-th:first-child, td:first-child, table.words td { text-align: left; }
+th:first-child, td:first-child, table.words th, table.words td { text-align: left; }
 tr.ours { font-weight: 600; } .note { color: #666; font-size: 0.85rem; margin: 0.2rem 0; }
 .error { color: #a11; } svg { max-width: 100%; height: auto; } code, pre { background: #f4f4f4; }
 pre { overflow-x: auto; padding: 0.6rem; font-size: 0.75rem; }
@@ -42,7 +43,10 @@ def page(results: Results, plots: Mapping[str, str], changes: Sequence[str]) -> 
             ),
             *_paragraphs([*results.notes], "error"),
             *_expected(results),
-            *_list("Where the subject loses, in every round", [t for row in results.rows for t in lost(row)]),
+            *_list(
+                f"Who is better than {SUBJECT}, in every round",
+                [t for row in results.rows for t in lost(row)],
+            ),
             *_list("Since the older result", changes),
             *(
                 part

@@ -172,7 +172,7 @@ def curves(points: Sequence[Point], pools: Sequence[Kept]) -> str:
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 9})
     from matplotlib import pyplot
 
-    figure = pyplot.figure(figsize=(11, 4.2), layout="constrained")
+    figure = pyplot.figure(figsize=(11, 5.2), layout="constrained")
     axes = figure.subplots(1, len(USES) + 1)
     for place, used in zip(axes, USES, strict=False):
         for mode in dict.fromkeys(point.mode for point in points):
@@ -184,8 +184,8 @@ def curves(points: Sequence[Point], pools: Sequence[Kept]) -> str:
         _curve(axes[-1], those, f"{landing}{', rebalanced' if rebalanced else ''}", thick=rebalanced)
     axes[-1].set_title("kept connections")
     axes[0].set_ylabel("p99, ms")
-    axes[0].legend(fontsize=6)
-    axes[-1].legend(fontsize=6)
+    for place in (axes[0], axes[-1]):
+        place.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     text = svg(figure)
     pyplot.close(figure)
     return text
@@ -196,3 +196,5 @@ def _curve(axes: Any, those: Sequence[Point | Kept], name: str, *, thick: bool) 
     width = 2.4 if thick else 1.0
     axes.loglog([one.workers for one in ordered], [one.p99 * 1e3 for one in ordered], label=name, lw=width)
     axes.set_xlabel("workers")
+    axes.set_xticks([one.workers for one in ordered], [str(one.workers) for one in ordered], rotation=90)
+    axes.minorticks_off()

@@ -50,7 +50,7 @@ def lost(row: Measured) -> Iterator[str]:
         if ratio is None or ratio.crosses(1.0):
             continue
         if (ratio.middle > 1.0) == (metric.better == "higher"):
-            yield f"{row.name}, {metric.title}: {one.name} has {ratio.middle:.2f} of {row.subject}'s"
+            yield f"{row.name}, {metric.title}: {one.name} has {ratio.middle:.2f} times {row.subject}'s"
 
 
 # ── Markdown ──────────────────────────────────────────────────────────────────────────────────────────

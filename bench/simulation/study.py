@@ -180,8 +180,8 @@ def kept(sizes: tuple[int, ...] = WORKERS) -> Iterator[Kept]:
 
 @dataclass(frozen=True, slots=True)
 class Herd:
-    """What each worker more adds to the CPU time of a connection, in seconds, beyond what it adds where nothing
-    is shared: caches are cold everywhere."""
+    """What each worker more adds to the CPU time of a connection, in seconds, beyond what it adds where
+    nothing is shared: caches are cold everywhere."""
 
     name: str
     more: float

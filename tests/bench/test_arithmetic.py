@@ -64,16 +64,19 @@ def test_figures_are_medians_with_their_range(recorded: Results) -> None:
     assert keepalive is not None
     assert range_of(keepalive, "reuseport", "rate") == "2,742 (1,467 to 2,842)"
     assert range_of(keepalive, "reuseport", "cpu") == "117.9 (117.3 to 176.5)"
+    mixed = recorded.of("mixed")
+    assert mixed is not None
+    assert range_of(mixed, "reuseport", "p99") == "8,669 (4,846 to 9,863)"
 
 
 def test_where_we_lose_is_told(recorded: Results) -> None:
     assert [line for one in recorded.rows for line in lost(one)] == [
-        "keepalive, requests/s: shared listener has 2.21 of reuseport's",
-        "mixed, p99: shared listener has 0.49 of reuseport's",
-        "mixed, p99: uvicorn --workers has 0.27 of reuseport's",
-        "mixed, p99: node cluster rr has 0.60 of reuseport's",
+        "keepalive, requests/s: shared listener has 2.21 times reuseport's",
+        "mixed, p99: shared listener has 0.49 times reuseport's",
+        "mixed, p99: uvicorn --workers has 0.27 times reuseport's",
+        "mixed, p99: node cluster rr has 0.60 times reuseport's",
     ]
-    assert "- mixed, p99: shared listener has 0.49 of reuseport's" in markdown(recorded)
+    assert "- mixed, p99: shared listener has 0.49 times reuseport's" in markdown(recorded)
 
 
 def test_results_are_read_as_they_were_written(recorded: Results, tmp_path: Path) -> None:
