@@ -69,9 +69,9 @@ class Client:
 class Served:
     """Serves an application while it is entered."""
 
-    def __init__(self, app: Any, http: str, **options: Any) -> None:
+    def __init__(self, app: Any, http: str | type[asyncio.Protocol], **options: Any) -> None:
         options = {"lifespan": "off", "ws": "none", "log_config": None, **options}
-        self.config = Config(app, http=PROTOCOLS[http], **options)
+        self.config = Config(app, http=PROTOCOLS[http] if isinstance(http, str) else http, **options)
         self.config.load()
         self.desk = memoryview(bytearray(8 * ROW_WORDS)).cast("Q")
         requests = Requests(self.desk)

@@ -267,9 +267,14 @@ def test_other_lines_of_the_logger_are_no_business_of_ours() -> None:
     assert STAMP.sub("", first) == STAMP.sub("", third)
 
 
-@pytest.mark.parametrize(
-    "config", [{"version": 1, "loggers": {"uvicorn.access": {"level": "INFO"}}}, {"version": 1}]
-)
+OWN = {
+    "version": 1,
+    "handlers": {"own": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}},
+    "loggers": {"uvicorn.access": {"handlers": ["own"], "level": "INFO", "propagate": False}},
+}
+
+
+@pytest.mark.parametrize("config", [OWN, {"version": 1}], ids=["own", "none"])
 def test_a_log_config_is_the_operators_business(config: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "log.json"
     path.write_text(json.dumps(config))
