@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import APPS, Launch
-from tests.whole.lines import GET, Line, lives, wait_until
+from tests.whole.lines import GET, Line, Lines, lives, stop_process, wait_until
 
 PARSERS = pytest.mark.parametrize("http", ["httptools", "h11"])
 
@@ -58,6 +58,30 @@ def test_a_kill_loses_one_turn_of_the_loop(launch: Launch, http: str, tmp_path: 
     assert 99 <= len(written) <= 100
     for number, text in enumerate(written):
         assert f'"GET /{number} HTTP/1.1" 200 OK' in text
+
+
+def writes(pid: int) -> int:
+    """How many times a process has called write(2) (proc_pid_io(5)). To clients it sends instead."""
+    rows = dict(row.split(": ") for row in Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines())
+    return int(rows["syscw"])
+
+
+def test_what_comes_at_once_is_written_at_once(launch: Launch, tmp_path: Path) -> None:
+    path = tmp_path / "access"
+    server = launch("plain:app", "--loop", "asyncio", "--access-log-file", str(path)).ready(1)
+    worker = server.workers()[0]
+    with Lines() as lines:
+        opened = lines.open(server.port, 30)
+        assert [line.ask().status for line in opened] == [200] * 30
+        wait_until(lambda: len(lines_of(path, "GET /")) == 30)
+        before = writes(worker)
+        stop_process(worker)
+        for line in opened:
+            line.send(GET)
+        os.kill(worker, signal.SIGCONT)
+        assert [line.answer().status for line in opened] == [200] * 30
+        wait_until(lambda: len(lines_of(path, "GET /")) == 60)
+        assert writes(worker) - before < 15
 
 
 def test_lines_of_many_workers_keep_together_in_a_pipe(launch: Launch) -> None:
