@@ -139,6 +139,7 @@ class TransferableH11(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.app = self._application  # or we would hold on to ourselves, until the next garbage collection
         self.server_state.activity.lose(self)
         if self.silent:
             self.server_state.load.asked(self)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -190,3 +192,24 @@ def test_an_end_that_was_announced_or_has_come(http: str) -> None:
             assert not both.protocol.idle()
 
     asyncio.run(go())
+
+
+@parsers
+def test_a_connection_that_is_gone_is_freed_without_a_garbage_collection(http: str) -> None:
+    async def go() -> None:
+        async with Both(http) as both:
+            await both.send(GET)
+            await both.answers(1)
+        both.state.on_idle = None
+        both.protocol._unset_keepalive_if_required()  # uvicorn's clock holds it for five seconds more
+        alive = weakref.ref(both.protocol)
+        del both.protocol
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert alive() is None
+
+    gc.disable()
+    try:
+        asyncio.run(go())
+    finally:
+        gc.enable()
