@@ -15,8 +15,8 @@ So the buckets add up to the answers of the application. What nobody tells us is
 WebSocket library gives to a handshake by itself, and of protocols that are not ours (--http zttp, or a class
 of the operator's own) the answers of uvicorn alone.
 
-Runs with every request, so it costs what it must: the counts are kept here as well, because reading them back
-from shared memory takes as long as writing them. No system call.
+Runs with every request, so it costs what it must: a frame, two looks at the clock and three stores. What was
+stored is kept here as well: to read it back from shared memory would take longer. No system call.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ _BUCKETS, _SUM, _WEBSOCKETS, _ABANDONED = (
 )
 _BOUNDS = tuple(round(bound * 1e9) for bound in DURATION_BOUNDS)
 """Nanoseconds."""
+_SHORT = _BOUNDS[0]
 
 _COUNTED = -1
 """In the place of a status: nothing more is to be counted of this request."""
@@ -51,17 +52,14 @@ class Requests:
 
     def __init__(self, desk: memoryview[int]) -> None:
         self._desk = desk
-        self._responses = [0] * (1 + len(RESPONSES))
-        self._buckets = [0] * len(DURATION_BUCKETS)
-        self._sum = 0
-        self._websockets = 0
-        self._abandoned = 0
+        self._counts = [0] * len(desk)
+        """What we have written there."""
 
-    def around(self, app: Application) -> Application:
+    def around(self, app: Application) -> Application:  # noqa: C901 - a call less for every request
         """The application with its requests counted. What it is called with and returns stays as it is."""
-        now, complete, incomplete = time.monotonic_ns, self._complete, self._incomplete
+        desk, counts, now = self._desk, self._counts, time.monotonic_ns
 
-        async def counted(scope: Message, receive: Receive, send: Send) -> Any:
+        async def counted(scope: Message, receive: Receive, send: Send) -> Any:  # noqa: C901
             if scope["type"] != "http":
                 return await self._other(app, scope, receive, send)
             begun = now()
@@ -72,7 +70,19 @@ class Requests:
                 nonlocal status
                 if status > 0:
                     if "more_body" not in message or not message["more_body"]:
-                        complete(status, now() - begun, send)
+                        try:
+                            has_left = send.__self__.disconnected  # type: ignore[attr-defined] # see _has_left
+                        except AttributeError:
+                            has_left = False
+                        if has_left:
+                            self._add(_ABANDONED)
+                        else:
+                            took = now() - begun
+                            desk[_SUM] = counts[_SUM] = counts[_SUM] + took
+                            word = _BUCKETS if took <= _SHORT else _BUCKETS + bisect_left(_BOUNDS, took)
+                            desk[word] = counts[word] = counts[word] + 1
+                            word = _RESPONSES + status // 100
+                            desk[word] = counts[word] = counts[word] + 1
                         status = _COUNTED
                 elif status == 0 and message["type"] == "http.response.start":
                     status = message["status"]
@@ -83,51 +93,30 @@ class Requests:
             except BaseException:
                 # Also of a task that is cancelled: uvicorn catches it, and answers all the same.
                 if status != _COUNTED:
-                    incomplete(status, now() - begun, send)
+                    self._incomplete(status, now() - begun, send)
                 raise
             if status != _COUNTED:
                 # uvicorn closes without a word on an application that returns something.
-                incomplete(status if result is None else _COUNTED, now() - begun, send)
+                self._incomplete(status if result is None else _COUNTED, now() - begun, send)
             return result
 
         return counted
 
     def answer(self, status: int) -> None:
         """A response without a duration."""
-        index = status // 100
-        count = self._responses[index] = self._responses[index] + 1
-        self._desk[_RESPONSES + index] = count
+        self._add(_RESPONSES + status // 100)
 
-    def _complete(self, status: int, took: int, send: Any) -> None:
-        """The last part of a response is about to be sent."""
-        try:
-            # uvicorn's own request cycle, whose method `send` is, knows that there is nobody to send to.
-            gone = send.__self__.disconnected
-        except AttributeError:
-            gone = False  # a protocol of the operator's own
-        if gone:
-            self._abandon()
-            return
-        desk = self._desk
-        self._sum = desk[_SUM] = self._sum + took
-        index = bisect_left(_BOUNDS, took)
-        count = self._buckets[index] = self._buckets[index] + 1
-        desk[_BUCKETS + index] = count
-        # As `answer` does, which it would cost a call to ask.
-        index = status // 100
-        count = self._responses[index] = self._responses[index] + 1
-        desk[_RESPONSES + index] = count
-
-    def _incomplete(self, status: int, took: int, send: Any) -> None:
+    def _incomplete(self, status: int, took: int, send: Send) -> None:
         """The call has ended before its response did. uvicorn answers 500 where none had begun."""
-        if status == 0:
-            self._complete(500, took, send)
-        else:
-            self._abandon()
+        if status != 0 or _has_left(send):
+            self._add(_ABANDONED)
+            return
+        self._add(_SUM, took)
+        self._add(_BUCKETS + bisect_left(_BOUNDS, took))
+        self.answer(500)
 
-    def _abandon(self) -> None:
-        self._abandoned += 1
-        self._desk[_ABANDONED] = self._abandoned
+    def _add(self, word: int, more: int = 1) -> None:
+        self._desk[word] = self._counts[word] = self._counts[word] + more
 
     # ── WebSockets ────────────────────────────────────────────────────────────────────────────────────
 
@@ -146,9 +135,9 @@ class Requests:
             return await app(scope, receive, watched)
         finally:
             if status == SWITCHING:
-                self._open(-1)
-            elif status == 0 and _lost(send):
-                self._abandon()
+                self._add(_WEBSOCKETS, -1)
+            elif status == 0 and _is_closing(send):
+                self._add(_ABANDONED)
             elif status == 0:
                 self.answer(500)  # uvicorn's, also for who returns without an answer
 
@@ -157,7 +146,7 @@ class Requests:
         match message["type"]:
             case "websocket.accept":
                 status = SWITCHING
-                self._open(1)
+                self._add(_WEBSOCKETS)
             case "websocket.close":
                 status = 403
             case "websocket.http.response.start":
@@ -167,16 +156,20 @@ class Requests:
         self.answer(status)
         return status
 
-    def _open(self, more: int) -> None:
-        self._websockets += more
-        self._desk[_WEBSOCKETS] = self._websockets
-
 
 SWITCHING = 101
 """The status of a handshake that was accepted."""
 
 
-def _lost(send: Any) -> bool:
-    """Whether a WebSocket's client has left: `send` is a method of uvicorn's protocol."""
+def _has_left(send: Any) -> bool:
+    """Whether there is nobody to send to: uvicorn's request cycle, whose method `send` is, knows."""
+    try:
+        return bool(send.__self__.disconnected)
+    except AttributeError:
+        return False  # a protocol of the operator's own
+
+
+def _is_closing(send: Any) -> bool:
+    """The same of a WebSocket: `send` is a method of uvicorn's protocol."""
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     return transport is not None and transport.is_closing()
