@@ -1,7 +1,6 @@
 """The same worker with and without its meter of requests, as classes for --http: only to be measured.
 
-`Metered` is what the product serves with. `Bare` calls the application that the meter is around, and leaves
-out what else the meter has put into the protocol.
+`Metered` is what the product serves with; `Bare` calls the application that the meter is around.
 """
 
 from __future__ import annotations
@@ -9,8 +8,6 @@ from __future__ import annotations
 import functools
 import inspect
 from typing import Any
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reuseport.worker.transfer import TransferableHttpTools
 
@@ -21,8 +18,6 @@ class Metered(TransferableHttpTools):
 
 class Bare(TransferableHttpTools):
     """Counts nothing."""
-
-    _start_asgi_task = HttpToolsProtocol._start_asgi_task
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -31,16 +31,16 @@ class Running(set[Any]):
         self._load = load
 
     def add(self, task: Any, /) -> None:
-        self._load.change(len(self))
-        super().add(task)
-        self._load.write()
+        running = len(self)
+        set.add(self, task)
+        self._load.publish(running, len(self))
         if self._load.on_work is not None:
             self._load.on_work()
 
     def discard(self, task: Any, /) -> None:
-        self._load.change(len(self))
-        super().discard(task)
-        self._load.write()
+        running = len(self)
+        set.discard(self, task)
+        self._load.publish(running, len(self))
 
 
 class Load:
@@ -57,26 +57,26 @@ class Load:
         self._newcomers: set[Connection] = set()
         self._silent: set[Connection] = set()
         """Newcomers of the time before the last `forget`."""
+        self._waiting = 0
+        """Both together: every change is followed by a beat."""
         self._excess = 0
 
-    def change(self, running: int) -> None:
-        """The time since the last change was spent with so many requests."""
+    def publish(self, before: int, now_running: int) -> None:
+        """So many requests have run since the last call, and so many run from now on."""
         now = time.monotonic_ns()
-        self._work += (now - self._now) * running
+        self._work += (now - self._now) * before
         self._now = now
-
-    def write(self) -> None:
-        """Publish, at the time of the last `change`."""
         desk = self._desk
         # First: load beside the heartbeat of a rest that is just over would look like a blocked worker's.
-        desk[_HEARTBEAT] = self._now
-        desk[_LOAD] = len(self.running) + len(self._newcomers) + len(self._silent)
+        desk[_HEARTBEAT] = now
+        desk[_LOAD] = now_running + self._waiting
         desk[_WORK] = self._work
 
     def beat(self) -> None:
         """The event loop turns, whether anything has changed or not."""
-        self.change(len(self.running))
-        self.write()
+        running = len(self.running)
+        self._waiting = len(self._newcomers) + len(self._silent)
+        self.publish(running, running)
 
     # ── connections that have not asked yet ───────────────────────────────────────────────────────────
 

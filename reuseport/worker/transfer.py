@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from reuseport.worker.accesslog import AccessLog
 from reuseport.worker.activity import NEVER, Activity
 from reuseport.worker.load import Load
 from reuseport.worker.requests import Application, Message, Receive, Requests, Send
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
 
 
 class State(ServerState):
@@ -50,8 +47,44 @@ class State(ServerState):
             self.load.asked(connection)
 
 
-class TransferableHttpTools(HttpToolsProtocol):
-    """httptools, whose parser tells nothing of what it holds: uvicorn's own state does."""
+class Refusing:
+    """Counts the 503 that uvicorn answers beyond --limit-concurrency: without asking the application.
+
+    A connection's requests are answered one by one: before each answer it was asked once or not at all.
+    """
+
+    server_state: State
+    limit_concurrency: int | None
+    app: Application
+    _asked = False
+
+    def tell_refusals(self) -> None:
+        """Where there is a limit; the others need not pay for it."""
+        if self.limit_concurrency is not None:
+            self._application = self.app
+            self.app = self._ask
+
+    def answered(self) -> None:
+        """A response is complete."""
+        if not self._asked:
+            self.server_state.requests.answer(503)
+        self._asked = False
+
+    def tell_no_more(self) -> None:
+        """Or we would hold on to ourselves until the next garbage collection."""
+        if self.limit_concurrency is not None:
+            self.app = self._application
+
+    def _ask(self, scope: Message, receive: Receive, send: Send) -> Awaitable[Any]:
+        self._asked = True
+        return self._application(scope, receive, send)
+
+
+class TransferableHttpTools(HttpToolsProtocol, Refusing):
+    """httptools, whose parser tells nothing of what it holds: uvicorn's own state does.
+
+    Where it runs with every request, the base class is named: super() takes longer.
+    """
 
     server_state: State
     silent = False
@@ -63,37 +96,36 @@ class TransferableHttpTools(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         # Request cycles get it from here, and call nothing but `info`.
         self.access_logger = self.server_state.access_log or self.access_logger  # type: ignore[assignment]
+        self.tell_refusals()
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         if self.silent:
             self.silent = False
             self.server_state.load.asked(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.tell_no_more()
         self.server_state.activity.lose(self)
         if self.silent:
             self.server_state.load.asked(self)
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        if self.limit_concurrency is not None:
+            self.answered()
+        HttpToolsProtocol.on_response_complete(self)
         if self.round != self.server_state.activity.round and not self.transport.is_closing():
             self.server_state.activity.note(self)
         if self.server_state.on_idle is not None:
             self.server_state.on_idle(self)
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if app is not self.app:
-            self.server_state.requests.answer(503)  # uvicorn's own: --limit-concurrency
-        HttpToolsProtocol._start_asgi_task(self, cycle, app)  # super() is slower
 
     def send_400_response(self, msg: str) -> None:
         self.server_state.requests.answer(400)
         super().send_400_response(msg)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        HttpToolsProtocol.on_message_complete(self)
         # uvicorn does not note the end of a body that its response did not wait for.
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.cycle.more_body = False
@@ -110,7 +142,7 @@ class TransferableHttpTools(HttpToolsProtocol):
         return cycle.response_complete and not cycle.more_body and cycle.scope is self.scope
 
 
-class TransferableH11(H11Protocol):
+class TransferableH11(H11Protocol, Refusing):
     """h11, whose connection object knows what it holds."""
 
     server_state: State
@@ -122,14 +154,7 @@ class TransferableH11(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.access_logger = self.server_state.access_log or self.access_logger  # type: ignore[assignment]
-        self._application: Application = self.app
-        self._asked: object = None
-        """The scope of the last request that the application was asked."""
-        self.app = self._ask
-
-    def _ask(self, scope: Message, receive: Receive, send: Send) -> Awaitable[Any]:
-        self._asked = scope
-        return self._application(scope, receive, send)
+        self.tell_refusals()
 
     def handle_events(self) -> None:
         super().handle_events()
@@ -139,14 +164,14 @@ class TransferableH11(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self.app = self._application  # or we would hold on to ourselves, until the next garbage collection
+        self.tell_no_more()
         self.server_state.activity.lose(self)
         if self.silent:
             self.server_state.load.asked(self)
 
     def on_response_complete(self) -> None:
-        if self.cycle.scope is not self._asked:
-            self.server_state.requests.answer(503)  # uvicorn's own: --limit-concurrency
+        if self.limit_concurrency is not None:
+            self.answered()
         super().on_response_complete()
         if self.round != self.server_state.activity.round and not self.transport.is_closing():
             self.server_state.activity.note(self)

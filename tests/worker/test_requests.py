@@ -250,6 +250,29 @@ def test_beyond_the_limit_it_is_503_and_not_timed(http: str) -> None:
 
 
 @parsers
+def test_beyond_the_limit_behind_a_request_that_runs(http: str) -> None:
+    """Then the connection has two cycles, of which the application is to answer the first."""
+
+    async def go() -> None:
+        app = App()
+        async with Served(app, http, limit_concurrency=2) as served, await served.connect() as client:
+            client.writer.write(request("/stream"))
+            await asyncio.wait_for(app.waits.wait(), PATIENCE)
+            async with await served.connect() as other:
+                assert await other.ask(request("/status/200")) == 503
+                await served.until({"5XX": 1})
+            async with await served.connect():
+                while len(served.state.connections) < 2:  # noqa: ASYNC110 - uvicorn offers no event
+                    await asyncio.sleep(0.001)
+                client.writer.write(request("/status/200"))
+                app.go.set()
+                assert [await client.answer(), await client.answer()] == [200, 503]
+            assert served.counts == {"2XX": 1, "5XX": 2, "timed": 1}
+
+    asyncio.run(go())
+
+
+@parsers
 def test_what_is_no_http_is_400_and_not_timed(http: str) -> None:
     async def go() -> None:
         async with Served(App(), http) as served:

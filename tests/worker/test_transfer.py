@@ -49,8 +49,15 @@ def state() -> State:
 class Both:
     """A client's socket and the protocol that serves it."""
 
-    def __init__(self, http: str) -> None:
-        config = Config(app, http=PROTOCOLS[http], log_config=None, lifespan="off", ws="none")
+    def __init__(self, http: str, limit_concurrency: int | None = None) -> None:
+        config = Config(
+            app,
+            http=PROTOCOLS[http],
+            log_config=None,
+            lifespan="off",
+            ws="none",
+            limit_concurrency=limit_concurrency,
+        )
         config.load()
         self.state = state()
         self.told: list[bool] = []
@@ -197,7 +204,7 @@ def test_an_end_that_was_announced_or_has_come(http: str) -> None:
 @parsers
 def test_a_connection_that_is_gone_is_freed_without_a_garbage_collection(http: str) -> None:
     async def go() -> None:
-        async with Both(http) as both:
+        async with Both(http, limit_concurrency=10) as both:
             await both.send(GET)
             await both.answers(1)
         both.state.on_idle = None
