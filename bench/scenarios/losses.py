@@ -15,7 +15,8 @@ from bench.tools import Outcome, ab, wrk
 
 KEPT, NEW = 32, 16
 """Connections."""
-RELOADS, KILLS = 2, 2
+RELOADS, KILLS = 1, 1
+"""For each kind of load, in each round."""
 BEFORE = AFTER = 0.5
 """Seconds of load on either side."""
 PATIENCE = 15.0
@@ -23,7 +24,7 @@ PATIENCE = 15.0
 
 
 def reload(trial: Trial) -> Figures:
-    """Two rolling reloads under each kind of load."""
+    """A rolling reload under each kind of load."""
     with started(trial.entry, 2, APP) as one:
         kept, lasted, reopened = _during(wrk(one.url(), KEPT), lambda: _reloads(one))
         new, _, _ = _during(ab(one.url(), NEW), lambda: _reloads(one))
@@ -54,7 +55,7 @@ def _during(load: AbstractContextManager[Outcome], act: Callable[[], None]) -> t
 
 
 def crash(trial: Trial) -> Figures:
-    """Two workers killed, one after the other, under each kind of load.
+    """A worker killed under each kind of load.
 
     What a killed worker had accepted dies with it, whoever serves; what is lost beyond that was not its own.
     """

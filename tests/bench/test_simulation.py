@@ -150,6 +150,17 @@ def test_least_loaded_counts_what_is_on_its_way_and_takes_turns() -> None:
     assert hall.load.tolist() == [50] * 8
 
 
+def test_who_is_late_comes_after_who_has_more_to_do() -> None:
+    hall = Hall(SIMULATED["reuseport"], 2, PLAIN, np.zeros(4), np.array([BLOCK, 0.0, 0.0, 0.0]), 1)
+    hall.rule.place(0, 0.0)
+    late = int(hall.load.argmax())
+    hall.load[1 - late] += 5
+    hall.rule.place(1, PLAIN.late)
+    assert hall.load[late] == 2
+    hall.rule.place(2, PLAIN.late * 1.1)
+    assert hall.load[late] == 2
+
+
 def test_beyond_64_workers_two_are_compared() -> None:
     arrivals, works = np.zeros(65), np.full(65, 1.0)
     unrelieved = replace(SIMULATED["reuseport"], relieved=False)
@@ -294,6 +305,7 @@ def test_the_scale_has_every_mode_and_says_where_it_breaks(recorded: Measurement
     points = list(scaled(recorded, Worker(), (2, 8), requests=300))
     assert len(points) == 2 * 3 * len(EVERY)
     made_up = [Point("shared queue", 2, 0.6, 0.1), Point("shared queue", 8, 0.6, 0.001)]
+    made_up += [Point("shared queue", 16, 0.6, 0.001), Point("hash", 16, 0.6, 0.15)]
     made_up += [Point("hash", 2, 0.6, 0.15), Point("hash", 8, 0.6, 0.15), Point("reuseport", 8, 0.6, 0.009)]
     assert breaks_down(made_up, "hash", 0.6) == 8
     assert breaks_down(made_up, "reuseport", 0.6) is None
