@@ -112,7 +112,13 @@ def _judge(
     say(record["text"])
     # The stream has a status each second; do not make the operator wait for the next one.
     newest = _status_after(control, record["time"])
-    return None if newest is None else judge.on_status(newest)
+    end = None if newest is None else judge.on_status(newest)
+    if newest is not None and end is not None:
+        # It knows of what the stream has not told yet: that belongs before the end.
+        for later in control.events(after=record["seq"])["events"]:
+            if judge.concerns(later) and later["time"] <= newest["now"]:
+                say(later["text"])
+    return end
 
 
 def _status_after(control: Control, moment: float) -> Status | None:

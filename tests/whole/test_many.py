@@ -28,7 +28,8 @@ def test_thirty_two_workers(launch: Launch) -> None:
 
 
 def test_descriptors_and_memory_of_the_launcher_are_flat_over_fifty_reloads(launch: Launch) -> None:
-    server = launch("patient:app", "--workers", "1", *LEAN).ready(1)
+    # Without control: commands of other tests ask every launcher there is, and a visitor costs a descriptor.
+    server = launch("patient:app", "--workers", "1", "--no-control", *LEAN).ready(1)
     launcher = psutil.Process(server.pid)
     reload(server)  # what is made once, is made now
     descriptors, memory = open_descriptors(server), launcher.memory_info().rss

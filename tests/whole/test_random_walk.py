@@ -113,7 +113,8 @@ def test_random_walk(launch: Launch) -> None:
     seconds, _, seed = os.environ.get("REUSEPORT_TEST_WALK", f"{SECONDS}:").partition(":")
     seed = seed or str(random.randrange(2**32))
     print(f"REUSEPORT_TEST_WALK={seconds}:{seed}")  # noqa: T201 - pytest shows it when the test fails
-    server = launch("plain:app", "--workers", "2", "--no-access-log").ready(2)
+    # Without control: commands of other tests ask every launcher there is, and a visitor costs a descriptor.
+    server = launch("plain:app", "--workers", "2", "--no-access-log", "--no-control").ready(2)
     launcher = psutil.Process(server.pid)
     # Of each slot its listener and both ends of its inbox, of each worker its pidfd, its channel, its stacks.
     base = launcher.num_fds() - 2 * 3 - 2 * 3
