@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from reuseport import logs
 from reuseport.settings import Settings
-from reuseport.worker.accessline import JsonLine, Line, TextLine
+from reuseport.worker.accessline import Line, json_line, text_line
 from reuseport.worker.output import Output
 
 RETRY = 0.05
@@ -45,18 +45,18 @@ class AccessLog:
 
     def info(self, message: str, *arguments: Any) -> None:
         """What uvicorn calls when a response begins."""
-        if message != logs.ACCESS_FORMAT or not self._is_ours():
+        lines = self._lines
+        # Asked once in a turn of the loop: who sets up logging has the next turn.
+        if message != logs.ACCESS_FORMAT or not (lines or self._is_ours()):
             self.flush()
             self._logger.info(message, *arguments)
             return
         line = self._line(*arguments)
         if len(line) >= self._output.longest:
             line = self._shortened(*arguments)
-        self._lines.append(line)
-        if self._loop is None:
-            self.flush()
-        elif len(self._lines) == 1:
-            self._loop.call_soon(self.flush)
+        lines.append(line)
+        if len(lines) == 1:
+            self._write_soon()
 
     def flush(self) -> None:
         """Write what has come together."""
@@ -76,12 +76,18 @@ class AccessLog:
         self.flush()
         self._output.end()
 
+    def _write_soon(self) -> None:
+        if self._loop is None:
+            self.flush()
+        else:
+            self._loop.call_soon(self.flush)
+
     def _again(self) -> None:
         self._retry = None
         self.flush()
 
     def _is_ours(self) -> bool:
-        """Whether logging would do with a line what we do: asked for each one, so without a loop."""
+        """Whether logging would do with a line what we do: nobody has changed anything since."""
         logger, handler = self._logger, self._handler
         return (
             len(logger.handlers) == 1
@@ -112,4 +118,4 @@ def begin_access_log(settings: Settings, place: logs.Place) -> AccessLog | None:
     handler = handlers[0]
     if not isinstance(handler, logging.StreamHandler) or handler.stream is None:
         return None
-    return AccessLog(handler, TextLine(place) if settings.log_format == "text" else JsonLine(place))
+    return AccessLog(handler, text_line(place) if settings.log_format == "text" else json_line(place))

@@ -15,6 +15,7 @@ import logging
 import os
 import select
 import stat
+import threading
 import time
 from typing import IO
 
@@ -33,6 +34,8 @@ class Output:
     def __init__(self, handler: logging.StreamHandler[IO[str]]) -> None:
         """Raises OSError for a stream without a descriptor."""
         self._handler = handler
+        self._lock = handler.lock or threading.RLock()
+        """Threads of the application may log there through the handler."""
         self._stream: IO[str] | None = None
         self.longest = 0
         """Bytes that one write may have, so a line with its end."""
@@ -56,17 +59,14 @@ class Output:
             self._waiting = b"\n" + lines  # the rest of that line is lost
         else:
             self._waiting += lines
-        # Threads of the application may log there through the handler.
-        self._handler.acquire()
         try:
-            self._write_waiting()
+            with self._lock:
+                self._write_waiting()
         except BlockingIOError:
             return
         except (OSError, ValueError) as error:  # ValueError: the application has closed the stream
             self._give_up(str(error))
             return
-        finally:
-            self._handler.release()
         if self._lost:
             log.warning("the access log is written again; lines lost: %d", self._lost)
             self._lost = 0
