@@ -1,84 +1,32 @@
 """What do the meter of requests and the access log cost a worker? CPU time per request, with and without.
 
-    meter    a worker without its meter of requests, and with it           goal: at most 1.02 times
-    access   no access log, one into a file, one into a pipe               goal: at most 1.10 times
-    uvicorn  bare uvicorn without and with its access log, into a file     the control
+One worker serves without and with them in turn (bench.alternating), under load from wrk; figures of one turn
+are compared with those of the turns around it. Each round has a fresh worker: where an interpreter's memory
+happens to lie makes a difference. Goals: the meter at most 1.02 times, the access log at most 1.10.
 
-Measured as in bench.overhead: fresh servers in each round, and within it the load goes to and fro between
-them in slices of a second, so that what a neighbour on the machine costs meets all of them.
+The control is bare uvicorn without and with its access log, into a file: two servers, loaded in turns of a
+second.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 
-from bench.measure import Server, announce, free_port, reuseport, served, spread
+from bench.alternating import WAYS
+from bench.measure import Server, announce, free_port, reuseport, served, spread, wrk
 from bench.overhead import Account, compare
 
-Variant = Callable[[tuple[str, ...], Path], AbstractContextManager[Server]]
-"""A server with these flags, which may write into this directory."""
-
-
-def bare(flags: tuple[str, ...], _: Path) -> AbstractContextManager[Server]:
-    """A worker that counts no requests."""
-    return reuseport(1, *flags, "--no-access-log", "--http", "bench.bare:Bare")
-
-
-def metered(flags: tuple[str, ...], _: Path) -> AbstractContextManager[Server]:
-    """The same that does."""
-    return reuseport(1, *flags, "--no-access-log", "--http", "bench.bare:Metered")
-
-
-def quiet(flags: tuple[str, ...], _: Path) -> AbstractContextManager[Server]:
-    """A worker without an access log."""
-    return reuseport(1, *flags, "--no-access-log")
-
-
-def into_file(flags: tuple[str, ...], directory: Path) -> AbstractContextManager[Server]:
-    """One that logs into a file."""
-    return reuseport(1, *flags, "--access-log-file", str(directory / "access"))
-
-
-@contextmanager
-def into_pipe(flags: tuple[str, ...], directory: Path) -> Iterator[Server]:
-    """One that logs into a pipe, which is read as fast as it comes."""
-    pipe = directory / "pipe"
-    os.mkfifo(pipe)
-    with subprocess.Popen(["/bin/cat", pipe], stdout=subprocess.DEVNULL) as reader:
-        with reuseport(1, *flags, "--access-log-file", str(pipe)) as server:
-            yield server
-        reader.terminate()
-
-
-def uvicorn_quiet(flags: tuple[str, ...], _: Path) -> AbstractContextManager[Server]:
-    """uvicorn without an access log."""
-    return _uvicorn(Path("/dev/null"), *flags, "--no-access-log")
-
-
-def uvicorn_into_file(flags: tuple[str, ...], directory: Path) -> AbstractContextManager[Server]:
-    """uvicorn, which logs to stdout, and that is a file."""
-    return _uvicorn(directory / "uvicorn", *flags)
-
-
-def _uvicorn(stdout: Path, *flags: str) -> AbstractContextManager[Server]:
-    port = free_port()
-    command = (sys.executable, "-m", "uvicorn", *flags, "--port", str(port))
-    shell = ("/bin/sh", "-c", 'to=$1; shift; exec "$@" >> "$to"', "sh", str(stdout))
-    return served((*shell, *command), port, r"Uvicorn running on")
-
-
-GROUPS: dict[str, tuple[Variant, ...]] = {
-    "meter": (bare, metered),
-    "access": (quiet, into_file, into_pipe),
-    "uvicorn": (uvicorn_quiet, uvicorn_into_file),
-}
+AGAINST = {"metered": "bare", "access": "metered", "logging": "metered"}
+"""What each way is compared with."""
 
 
 def main() -> None:
@@ -89,40 +37,91 @@ def main() -> None:
     parser.add_argument("--loop", default="uvloop")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--slices", type=int, default=6, help="of a second, for each server in each round")
-    parser.add_argument("--only", choices=["all", *GROUPS], default="all", help="one of the comparisons")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of load, for each worker")
+    parser.add_argument("--slices", type=int, default=4, help="of a second, for each uvicorn in each round")
     arguments = parser.parse_args()
     announce(arguments)
-    for group in GROUPS if arguments.only == "all" else [arguments.only]:
-        measure(group, arguments)
+    for name, into in (("a file", into_file), ("a pipe", into_pipe)):
+        rounds = [alternate(into, arguments) for _ in range(arguments.rounds)]
+        for way, base in AGAINST.items():
+            print(
+                f"{way} against {base}, log into {name}: {spread([each[way] for each in rounds])}", flush=True
+            )
+    control = [uvicorn_round(arguments) for _ in range(arguments.rounds)]
+    print(f"uvicorn, its access log against none: {spread(control)}", flush=True)
 
 
-def measure(group: str, arguments: argparse.Namespace) -> None:
-    """One comparison: each variant against the first."""
-    first, *others = GROUPS[group]
-    ratios: dict[str, list[float]] = {each.__name__: [] for each in others}
-    for number in range(arguments.rounds):
-        costs = costs_of(GROUPS[group], arguments)
-        for name, found in ratios.items():
-            found.append(costs[name] / costs[first.__name__])
-        said = ", ".join(f"{name} {cost * 1e6:.1f}" for name, cost in costs.items())
-        print(f"{group}, round {number + 1}, µs of CPU a request: {said}", flush=True)
-    for name, found in ratios.items():
-        print(f"{name} against {first.__name__}, within a round: {spread(found)}", flush=True)
+# ── one worker, several ways ──────────────────────────────────────────────────────────────────────────
 
 
-def costs_of(variants: tuple[Variant, ...], arguments: argparse.Namespace) -> dict[str, float]:
-    """One round: CPU seconds of the serving process per request."""
+def alternate(
+    into: Callable[[Path], AbstractContextManager[Path]], arguments: argparse.Namespace
+) -> dict[str, float]:
+    """One worker's ratios."""
+    flags = (arguments.app, "--loop", arguments.loop, "--http", "bench.alternating:Alternating")
+    with tempfile.TemporaryDirectory() as directory, into(Path(directory)) as log:
+        account = Path(directory) / "account"
+        os.environ["BENCH_ACCOUNT"] = str(account)
+        with reuseport(1, *flags, "--access-log-file", str(log)) as server:
+            wrk(server.url + arguments.path, arguments.connections, 1.0)
+            warm = len(_read(account)[WAYS[0]])
+            load = wrk(server.url + arguments.path, arguments.connections, arguments.seconds)
+            turns = {way: found[warm:] for way, found in _read(account).items()}
+        if load.errors:
+            raise SystemExit(f"{load.errors} requests failed")
+    cost = {way: [spent / max(1, answered) for spent, answered in found] for way, found in turns.items()}
+    print(", ".join(f"{way} {median(found) / 1000:.1f} µs" for way, found in cost.items()), flush=True)
+    return {
+        way: median(one / other for one, other in zip(cost[way], cost[base], strict=False))
+        for way, base in AGAINST.items()
+    }
+
+
+def _read(account: Path) -> dict[str, list[tuple[int, int]]]:
+    found: dict[str, list[tuple[int, int]]] = json.loads(account.read_text(encoding="ascii"))
+    return found
+
+
+@contextmanager
+def into_file(directory: Path) -> Iterator[Path]:
+    """A file."""
+    yield directory / "log"
+
+
+@contextmanager
+def into_pipe(directory: Path) -> Iterator[Path]:
+    """A pipe that is read as fast as it fills."""
+    pipe = directory / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["/bin/cat", pipe], stdout=subprocess.DEVNULL) as reader:
+        yield pipe
+        reader.terminate()
+
+
+# ── the control ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def uvicorn_round(arguments: argparse.Namespace) -> float:
+    """CPU time of a request with uvicorn's access log in a file, by that without."""
     flags = (arguments.app, "--loop", arguments.loop)
-    with ExitStack() as running:
-        accounts = []
-        for each in variants:
-            directory = Path(running.enter_context(tempfile.TemporaryDirectory()))
-            accounts.append(Account(each.__name__, running.enter_context(each(flags, directory))))
-        compare(accounts, arguments)
-        if errors := sum(account.errors for account in accounts):
-            raise SystemExit(f"{errors} requests failed")
-    return {account.name: account.spent_serving / account.requests for account in accounts}
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as running:
+        variants: Sequence[tuple[Path, str]] = (
+            (Path("/dev/null"), "--no-access-log"),
+            (Path(directory) / "log", "--access-log"),
+        )
+        quiet, logging = (
+            Account(flag, running.enter_context(uvicorn(stdout, *flags, flag))) for stdout, flag in variants
+        )
+        compare((quiet, logging), arguments)
+    return logging.spent / logging.requests / (quiet.spent / quiet.requests)
+
+
+def uvicorn(stdout: Path, *flags: str) -> AbstractContextManager[Server]:
+    """Bare uvicorn, which logs requests to stdout."""
+    port = free_port()
+    command = (sys.executable, "-m", "uvicorn", *flags, "--port", str(port))
+    shell = ("/bin/sh", "-c", 'to=$1; shift; exec "$@" >> "$to"', "sh", str(stdout))
+    return served((*shell, *command), port, r"Uvicorn running on")
 
 
 if __name__ == "__main__":
