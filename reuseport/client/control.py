@@ -76,7 +76,7 @@ class Control:
 
     def act(self, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Ask for a change. Raises UndoneError with the launcher's reason."""
-        return self._ask("POST", f"/api/v1/{path}", body or {})
+        return self._ask("POST", f"/api/v1/{path}", body)
 
     @contextlib.contextmanager
     def stream(self, after: int | None) -> Iterator[Iterator[sse.Event]]:
@@ -111,7 +111,9 @@ class Control:
         if data is not None:
             headers["Content-Type"] = "application/json"
         with self._talking() as connection:
-            connection.request(method, path, data, headers)
+            # The answer may be there, and the connection closed, before all of the request is sent.
+            with contextlib.suppress(BrokenPipeError):
+                connection.request(method, path, data, headers)
             response = connection.getresponse()
             text = response.read()
         if not 200 <= response.status < 300:
