@@ -36,8 +36,9 @@ class Relief:
         self._released = False
 
     def begin(self) -> None:
-        """Costs nothing until the first client comes."""
-        self._loop.add_reader(self._queues.fileno(), self._on_waiting)
+        """Costs nothing until the first client comes, and never more than a look each LOOK seconds."""
+        if not self._released:
+            self._loop.add_reader(self._queues.fileno(), self._on_waiting)
 
     def watch(self, slot: int, listeners: Iterable[socket.socket]) -> None:
         """Look at these, too; again does nothing. They must listen."""
@@ -63,7 +64,8 @@ class Relief:
             return
         stuck = self._queues.look(self._serving_pulses(), self._loop.time())
         if stuck is None:
-            self._loop.add_reader(self._queues.fileno(), self._on_waiting)
+            # Not at once: clients that come one by one, each to a worker that turns, would each wake us.
+            self._loop.call_later(LOOK, self.begin)
             return
         self._loop.call_later(LOOK, self._look)
         if stuck:

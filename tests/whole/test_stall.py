@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ import time
 import psutil
 import pytest
 
+from reuseport.launcher.queues import LOOK
 from tests.conftest import PATIENCE, Launch, Launched
 
 
@@ -105,4 +107,21 @@ def test_stop_of_the_whole_group_is_nobodys_stall(launch: Launch) -> None:
         server.wait_for(r"event loop in slot [01] turns again|slot 2 is ready .*reason: scale")
     assert {slot: pid for slot, pid in server.workers().items() if slot < 2} == before
     assert server.count("--worker-timeout") == 0
+    assert server.stop() == 0
+
+
+def test_clients_that_come_one_by_one_do_not_each_wake_the_launcher(launch: Launch) -> None:
+    server = launch("diary:app", "--workers", "2").ready(2)
+    launcher = psutil.Process(server.pid)
+    began, before = time.monotonic(), launcher.num_ctx_switches().voluntary
+    for _ in range(1000):
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        ) as one:
+            one.request("GET", "/")
+            one.getresponse().read()
+        time.sleep(0.001)  # their pace: each finds all queues empty
+    wakes, lasted = launcher.num_ctx_switches().voluntary - before, time.monotonic() - began
+    # A look at the queues each LOOK seconds, woken up for it, and what it does besides.
+    assert wakes < 100 + 3 * lasted / LOOK
     assert server.stop() == 0
