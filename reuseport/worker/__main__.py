@@ -96,7 +96,7 @@ async def serve(
         # In this order: as long as we are tied, our parent is the launcher.
         bond.watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
         bond.loosen()
-        meter.start(loop, own, [control.rebalancing.publish, memory.look])
+        meter.start(loop, own, [state.look, control.rebalancing.publish, memory.look])
         control.start(loop)
         control.ready()
 

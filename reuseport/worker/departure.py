@@ -118,7 +118,11 @@ class Departure:
         """A client that has asked for nothing yet would linger for ever: uvicorn's clock starts later."""
         connections: list[Any] = list(self._state.connections)
         for connection in connections:
-            if _speaks_http(connection) and connection.cycle is None:
+            if not _speaks_http(connection) or connection.cycle is not None:
+                continue
+            if isinstance(connection, TransferableHttpTools | TransferableH11):
+                connection.loop.begin(connection)
+            else:
                 connection.timeout_keep_alive_task = self._loop.call_later(
                     connection.timeout_keep_alive, connection.timeout_keep_alive_handler
                 )

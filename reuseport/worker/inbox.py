@@ -14,6 +14,7 @@ import socket
 
 from reuseport.channel import receive_packet
 from reuseport.scoreboard import Desk
+from reuseport.worker.activity import NEVER
 from reuseport.worker.server import Server
 from reuseport.worker.transfer import TransferableH11, TransferableHttpTools
 
@@ -90,11 +91,9 @@ class Inbox:
         # uvicorn starts the keep-alive clock after a response; the one this connection waits after was given
         # by another worker. If the client has spoken meanwhile, the clock is not ours to start.
         if isinstance(protocol, TransferableHttpTools | TransferableH11) and _unasked(protocol):
-            protocol.timeout_keep_alive_task = self._loop.call_later(
-                protocol.timeout_keep_alive, protocol.timeout_keep_alive_handler
-            )
+            protocol.loop.begin(protocol)
 
 
 def _unasked(protocol: TransferableHttpTools | TransferableH11) -> bool:
     """Nothing has come since it was taken up: once answered, it is idle too, but with a clock of its own."""
-    return protocol.timeout_keep_alive_task is None and protocol.idle()
+    return protocol.rested == NEVER and protocol.idle()

@@ -1,8 +1,9 @@
 """What the worker has to do right now, written into its desk at each change: others see it while it works.
 
-uvicorn keeps a set of running requests; `Load.running` is that set, and writes as it changes. A connection
-that was accepted and has not asked yet counts as well: its request is a moment away, and until then nothing
-else would tell that the worker has it. One that stays silent for a while is no load any more.
+uvicorn keeps a set of the tasks that answer requests; `Load` is that set. A task counts from when uvicorn
+adds it, before its first step, to when it has ended. A connection that was accepted and has not asked yet
+counts as well: its request is a moment away, and until then nothing else would tell that the worker has it.
+One that stays silent for a while is no load any more.
 
 Costs three stores into shared memory when a request begins and when it ends, and no system call.
 """
@@ -18,88 +19,109 @@ from reuseport.scoreboard import Desk, SlotWord
 
 Connection: TypeAlias = asyncio.Protocol
 
+# An IntEnum as an index takes longer than the store.
 _HEARTBEAT, _LOAD, _SETTLED, _ACCEPTED, _WORK = (
     int(word) for word in (Desk.HEARTBEAT, Desk.LOAD, Desk.SETTLED, Desk.ACCEPTED, Desk.WORK)
 )
+_clock = time.monotonic_ns
 
 
-class Running(set[Any]):
-    """Requests being answered: uvicorn adds their tasks and discards them. Nothing else changes it."""
+class Load(set[Any]):
+    """The tasks. Writes LOAD, WORK, ACCEPTED and SETTLED, and a heartbeat with each. In the event loop only.
 
-    def __init__(self, load: Load) -> None:
-        super().__init__()
-        self._load = load
-
-    def add(self, task: Any, /) -> None:
-        running = len(self)
-        set.add(self, task)
-        self._load.publish(running, len(self))
-        if self._load.on_work is not None:
-            self._load.on_work()
-
-    def discard(self, task: Any, /) -> None:
-        running = len(self)
-        set.discard(self, task)
-        self._load.publish(running, len(self))
-
-
-class Load:
-    """Writes LOAD, WORK, ACCEPTED and SETTLED, and a heartbeat with each of them. In the event loop only."""
+    `add` and `discard` run with every request: they repeat what `beat` does, for a call costs more.
+    """
 
     def __init__(self, desk: memoryview[int], row: memoryview[int]) -> None:
-        self.running = Running(self)
+        super().__init__()
         self.on_work: Callable[[], None] | None = None
         """Called when a request begins, if anybody wants to know."""
+        self._now = _clock()
+        self._running = 0
+        """Tasks, as last told."""
         self._desk = desk
         self._row = row
         self._work = 0
-        self._now = time.monotonic_ns()
         self._newcomers: set[Connection] = set()
         self._silent: set[Connection] = set()
         """Newcomers of the time before the last `forget`."""
         self._waiting = 0
-        """Both together: every change is followed by a beat."""
+        """Both together."""
         self._excess = 0
 
-    def publish(self, before: int, now_running: int) -> None:
-        """So many requests have run since the last call, and so many run from now on."""
-        now = time.monotonic_ns()
-        self._work += (now - self._now) * before
+    def add(self, task: Any, /) -> None:
+        """A request begins."""
+        set.add(self, task)
+        now = _clock()
+        running, desk = self._running, self._desk
+        self._work = work = self._work + (now - self._now) * running
         self._now = now
-        desk = self._desk
+        self._running = running = len(self)
         # First: load beside the heartbeat of a rest that is just over would look like a blocked worker's.
         desk[_HEARTBEAT] = now
-        desk[_LOAD] = now_running + self._waiting
-        desk[_WORK] = self._work
+        desk[_LOAD] = running + self._waiting
+        desk[_WORK] = work
+        if self.on_work is not None:
+            self.on_work()
+
+    def discard(self, task: Any, /) -> None:
+        """A request has ended. Those that end in one turn of the loop are discarded in the next, together:
+        until then no client has its answer and can ask again.
+        """
+        set.discard(self, task)
+        now = _clock()
+        running, desk = self._running, self._desk
+        self._work = work = self._work + (now - self._now) * running
+        self._now = now
+        self._running = running = len(self)
+        desk[_HEARTBEAT] = now
+        desk[_LOAD] = running + self._waiting
+        desk[_WORK] = work
 
     def beat(self) -> None:
         """The event loop turns, whether anything has changed or not."""
-        running = len(self.running)
-        self._waiting = len(self._newcomers) + len(self._silent)
-        self.publish(running, running)
+        now = _clock()
+        self._work += (now - self._now) * self._running
+        self._now = now
+        desk = self._desk
+        desk[_HEARTBEAT] = now
+        desk[_LOAD] = self._running + self._waiting
+        desk[_WORK] = self._work
 
     # ── connections that have not asked yet ───────────────────────────────────────────────────────────
 
     def arrive(self, connection: Connection, *, assigned: bool) -> None:
         """Accepted; `assigned`: from the slot's own listeners, where the kernel counts what it assigns."""
         self._newcomers.add(connection)
+        self._waiting += 1
         self.beat()
-        self._desk[_ACCEPTED] += 1
+        desk = self._desk
+        desk[_ACCEPTED] += 1
         if assigned:
             # Last: in between it counts twice, which is better than not at all.
-            self._desk[_SETTLED] += 1
+            desk[_SETTLED] += 1
 
-    def asked(self, connection: Connection) -> None:
-        """Its first request has begun, or it has gone without one."""
+    def ask(self, connection: Connection, task: Any) -> None:
+        """Its first request begins."""
+        self._forget(connection)
+        self.add(task)
+
+    def leave(self, connection: Connection) -> None:
+        """It will not ask: it has gone, or become something else."""
+        self._forget(connection)
+        self.beat()
+
+    def _forget(self, connection: Connection) -> None:
         self._newcomers.discard(connection)
         self._silent.discard(connection)
-        self.beat()
+        self._waiting = len(self._newcomers) + len(self._silent)
 
     def forget(self) -> None:
         """Call every second: who has said nothing since the last call but one is not about to."""
         if self._newcomers or self._silent:
             self._silent = self._newcomers
             self._newcomers = set()
+            self._waiting = len(self._silent)
             self.beat()
 
     # ── what the kernel has assigned and we have not accepted ─────────────────────────────────────────

@@ -67,7 +67,7 @@ class Meter:
             self._forget_at = now + SILENCE
             load.forget()
         work = self.desk[Desk.WORK]
-        busy, self._seen = bool(load.running) or work != self._seen, work
+        busy, self._seen = bool(load) or work != self._seen, work
         self._due = now + (BEAT if busy else REST)
         load.on_work = None if busy else self._quicken
         self._timer = self._loop.call_at(self._due, self._beat)

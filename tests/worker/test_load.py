@@ -39,10 +39,9 @@ def test_a_connection_counts_once_from_its_assignment_to_its_answer() -> None:
     assert worker.owed == 1
     connection = worker.arrive()
     assert worker.owed == 1
-    worker.load.running.add("task")
-    worker.load.asked(connection)
+    worker.load.ask(connection, "task")
     assert worker.owed == 1
-    worker.load.running.discard("task")
+    worker.load.discard("task")
     assert worker.owed == 0
     assert worker.desk[Desk.ACCEPTED] == worker.desk[Desk.SETTLED] == 1
 
@@ -50,8 +49,8 @@ def test_a_connection_counts_once_from_its_assignment_to_its_answer() -> None:
 def test_who_goes_without_a_word_counts_no_more() -> None:
     worker = Worker()
     connection = worker.arrive()
-    worker.load.asked(connection)
-    worker.load.asked(connection)
+    worker.load.leave(connection)
+    worker.load.leave(connection)
     assert worker.desk[Desk.LOAD] == 0
 
 
@@ -76,12 +75,12 @@ def test_what_others_assigned_is_load_but_settles_nothing() -> None:
 def test_work_is_the_time_of_each_request_added_up() -> None:
     worker = Worker()
     for task in range(3):
-        worker.load.running.add(task)
+        worker.load.add(task)
     before, began = worker.desk[Desk.WORK], worker.desk[Desk.HEARTBEAT]
     worker.load.beat()
     assert worker.desk[Desk.WORK] - before == 3 * (worker.desk[Desk.HEARTBEAT] - began)
     for task in range(3):
-        worker.load.running.discard(task)
+        worker.load.discard(task)
     idle = worker.desk[Desk.WORK]
     worker.load.beat()
     assert worker.desk[Desk.WORK] == idle
@@ -94,7 +93,7 @@ def test_the_first_request_after_a_rest_is_told() -> None:
     worker.load.beat()
     worker.arrive()
     assert told == []
-    worker.load.running.add("task")
+    worker.load.add("task")
     assert told == [2]
 
 
@@ -122,7 +121,7 @@ def test_what_never_comes_is_settled_the_second_time() -> None:
 def test_who_came_by_hash_is_taken_back() -> None:
     worker = Worker()
     for _ in range(10):
-        worker.load.asked(worker.arrive())
+        worker.load.leave(worker.arrive())
     worker.load.settle(0)
     worker.assign()
     assert worker.owed == 1
@@ -162,7 +161,7 @@ def test_it_heals_whatever_happened(steps: list[str]) -> None:
                 waiting -= 1
             case "accept" if waiting:
                 waiting -= 1
-                worker.load.asked(worker.arrive())
+                worker.load.leave(worker.arrive())
             case "hash":
                 waiting += 1
             case "settle":
