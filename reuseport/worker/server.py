@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import socket
 import weakref
@@ -94,9 +95,11 @@ class Server(uvicorn.Server):
         `assigned`: it is the slot's own, so what it accepts is what the kernel may have assigned to the slot.
         """
 
+        make, arrive = self.protocol, self.server_state.arrive
+
         def newcomer() -> asyncio.Protocol:
-            made = self.protocol()
-            self.server_state.arrive(made, assigned=assigned)
+            made = make()
+            arrive(made, assigned=assigned)
             return made
 
         server: asyncio.base_events.Server = await asyncio.get_running_loop().create_server(
@@ -123,17 +126,26 @@ class Server(uvicorn.Server):
         self._accepting.pop(server, None)
         server.close()
 
-    def protocol(self) -> asyncio.Protocol:
-        """A new connection's protocol."""
-        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+    @functools.cached_property
+    def protocol(self) -> Callable[[], asyncio.Protocol]:
+        """What makes a new connection's protocol, in the running loop."""
+        chosen: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        make = functools.partial(
+            chosen,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
             _loop=asyncio.get_running_loop(),
         )
-        if self.config.is_ssl:
+        if not self.config.is_ssl:
+            return make
+
+        def greeted() -> asyncio.Protocol:
+            made = make()
             self._greeted.add(made)
-        return made
+            return made
+
+        return greeted
 
     async def main_loop(self) -> None:
         """uvicorn's, but woken at once to drain instead of looking ten times a second."""

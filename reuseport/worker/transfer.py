@@ -44,7 +44,7 @@ class State(ServerState):
     def arrive(self, connection: asyncio.Protocol, *, assigned: bool) -> None:
         """A connection was accepted. One that can tell when its first request begins is load until then."""
         self.load.arrive(connection, assigned=assigned)
-        if isinstance(connection, TransferableHttpTools | TransferableH11):
+        if isinstance(connection, (TransferableHttpTools, TransferableH11)):  # a union is made anew each time
             connection.tasks = FirstTask(connection)
         else:
             self.load.leave(connection)
@@ -57,6 +57,8 @@ class State(ServerState):
 
 class FirstTask:
     """Stands where a connection that has not asked yet expects the set of tasks: it is load until it asks."""
+
+    __slots__ = ("_connection", "_load", "discard")
 
     def __init__(self, connection: Transferable) -> None:
         self._connection = connection
