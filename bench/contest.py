@@ -143,11 +143,20 @@ def running(
     wrapper: Sequence[str] = UNPRIVILEGED,
     recycle_after: int | None = None,
     certificate: tuple[str, str] | None = None,
+    access_log: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
     """A contestant with all its workers up; without any capability, unless `wrapper` says otherwise."""
     chain, key = certificate or (None, None)
-    setup = Setup(free_port(), workers, app, recycle_after=recycle_after, certificate=chain, key=key)
+    setup = Setup(
+        free_port(),
+        workers,
+        app,
+        recycle_after=recycle_after,
+        certificate=chain,
+        key=key,
+        access_log=access_log,
+    )
     with launched(contestant, setup, wrapper, environment) as one:
         one.server.line(contestant.ready)
         one.wait_for(workers)

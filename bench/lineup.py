@@ -76,10 +76,13 @@ RIVALS = (PLAIN, MASTER, SHARED)
 
 
 @contextmanager
-def started(entry: Entry, workers: int, app: str = APP) -> Iterator[Running]:
+def started(
+    entry: Entry, workers: int, app: str = APP, *, access_log: str | None = None
+) -> Iterator[Running]:
     """An entry with all its workers up."""
     count = entry.workers or workers
-    with migrating(entry), running(entry.contestant, workers=count, app=app, wrapper=entry.wrapper) as one:
+    server = running(entry.contestant, workers=count, app=app, wrapper=entry.wrapper, access_log=access_log)
+    with migrating(entry), server as one:
         yield one
 
 

@@ -1,7 +1,7 @@
 """The servers that are compared: how each is started, and which of the features under test it has.
 
-Every one serves the same application with as many workers, without an access log, with uvloop and httptools
-where it lets us choose.
+Every one serves the same application with as many workers, with uvloop and httptools where it lets us choose,
+and without an access log, unless that is what is compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ NODE = Path(__file__).parent / "node"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a scenario wants of a server. Files in PEM; `idle` is the keep-alive timeout, seconds."""
+    """What a scenario wants of a server. Files in PEM; `idle` is the keep-alive timeout, seconds.
+
+    `access_log` is the file for it, which not every contestant heeds.
+    """
 
     port: int
     workers: int = 2
@@ -29,6 +32,7 @@ class Setup:
     recycle_after: int | None = None
     certificate: str | None = None
     key: str | None = None
+    access_log: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,10 @@ def module(name: str, *arguments: str) -> list[str]:
 
 def _uvicorn_flags(setup: Setup) -> list[str]:
     """reuseport and uvicorn spell these alike."""
-    flags = ["--host", HOST, "--port", str(setup.port), "--workers", str(setup.workers), "--no-access-log"]
+    flags = ["--host", HOST, "--port", str(setup.port), "--workers", str(setup.workers)]
     flags += ["--timeout-keep-alive", str(setup.idle)]
+    if setup.access_log is None:
+        flags += ["--no-access-log"]
     if setup.recycle_after is not None:
         flags += ["--limit-max-requests", str(setup.recycle_after)]
     if setup.certificate is not None and setup.key is not None:
@@ -68,16 +74,21 @@ def _uvicorn_flags(setup: Setup) -> list[str]:
 
 
 def _ours(setup: Setup) -> list[str]:
-    return module("reuseport", setup.app, *_uvicorn_flags(setup))
+    log = [] if setup.access_log is None else ["--access-log-file", setup.access_log]
+    return module("reuseport", setup.app, *_uvicorn_flags(setup), *log)
 
 
 def _uvicorn(setup: Setup) -> list[str]:
-    return module("uvicorn", setup.app, *_uvicorn_flags(setup))
+    # Its access log goes to stdout, and nothing else does.
+    shell = [] if setup.access_log is None else ["sh", "-c", 'exec "$@" > "$0"', setup.access_log]
+    return [*shell, *module("uvicorn", setup.app, *_uvicorn_flags(setup))]
 
 
 def _gunicorn(setup: Setup, *more: str) -> list[str]:
     flags = ["--bind", f"{HOST}:{setup.port}", "--workers", str(setup.workers), "--no-control-socket"]
     flags += ["--keep-alive", str(setup.idle), *more]
+    if setup.access_log is not None:
+        flags += ["--access-logfile", setup.access_log]
     if setup.recycle_after is not None:
         flags += ["--max-requests", str(setup.recycle_after)]
     if setup.certificate is not None and setup.key is not None:
@@ -103,6 +114,8 @@ def _gunicorn_asgi_reuse_port(setup: Setup) -> list[str]:
 
 def _hypercorn(setup: Setup) -> list[str]:
     flags = ["--bind", f"{HOST}:{setup.port}", "--workers", str(setup.workers), "--worker-class", "uvloop"]
+    if setup.access_log is not None:
+        flags += ["--access-logfile", setup.access_log]
     return module("hypercorn", *flags, "--keep-alive", str(setup.idle), setup.app)
 
 

@@ -37,6 +37,10 @@ from bench.scenarios.figures import CPU, P50, P99, P999, RATE, SLOWEST
 US = REUSEPORT.name
 NO_RELOAD = dict.fromkeys((NODE_TURNS.name, NODE_SHARED.name), "Node's cluster has no reload")
 NO_WAIT = dict.fromkeys((entry.name for entry in NODE), "the article's server has no such page")
+NO_LOG = {
+    **dict.fromkeys((entry.name for entry in (*field.MODES, *NODE)), "writes no access log"),
+    GRANIAN.name: "its access log is among its other lines",
+}
 MODES_STAY = dict.fromkeys(
     (entry.name for entry in field.MODES if entry is not SINGLE), "the modes have no supervision"
 )
@@ -54,6 +58,17 @@ ROWS = (
             Claim(US, "rate", UVICORN.name, least=1.0),
             Claim(US, "cpu", NODE_SINGLE.name, most=1.0),
         ),
+    ),
+    Row(
+        "logged",
+        "hello as in keepalive, but each request a line of the access log in a file",
+        (RATE, CPU, P50, P99),
+        throughput.logged(64, seconds=2),
+        (REUSEPORT, HASH, UVICORN, GUNICORN_UVICORN, GUNICORN_ASGI, HYPERCORN),
+        (REUSEPORT, UVICORN),
+        ("wrk",),
+        (Claim(US, "rate", UVICORN.name, least=1.0),),
+        absent=NO_LOG,
     ),
     Row(
         "connect",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -41,13 +43,36 @@ def kept(connections: int, path: Path, *, seconds: float, workers: int = 2) -> M
         with started(trial.entry, workers, APP) as one:
             if path is hello:
                 warm(one)
-            load, cores = accounted(one, lambda: wrk(one.url(page), connections, lasts))
-        if load.errors:
-            raise RuntimeError(f"wrk met {load.errors} errors in {load.requests} requests")
-        figures = {"rate": load.rate, "p50": load.latency, "p99": load.p99}
-        return {**figures, **account(cores, load.requests)}
+            return _loaded(one, page, connections, lasts)
 
     return measure
+
+
+def logged(connections: int, *, seconds: float) -> Measure:
+    """The same for hello, each request a line in an access log. Raises RuntimeError for any error or a line
+    that is missing."""
+
+    def measure(trial: Trial) -> Figures:
+        with tempfile.TemporaryDirectory() as directory:
+            log = pathlib.Path(directory) / "log"
+            with started(trial.entry, 2, APP, access_log=str(log)) as one:
+                warm(one)
+                figures = _loaded(one, "/", connections, trial.pace.seconds(seconds))
+            with log.open("rb") as lines:
+                written = sum(1 for _ in lines)
+        if written < figures["requests"]:
+            raise RuntimeError(f"{written} lines in the access log for {figures['requests']} requests")
+        return figures
+
+    return measure
+
+
+def _loaded(one: Running, page: str, connections: int, seconds: float) -> Figures:
+    load, cores = accounted(one, lambda: wrk(one.url(page), connections, seconds))
+    if load.errors:
+        raise RuntimeError(f"wrk met {load.errors} errors in {load.requests} requests")
+    figures = {"rate": load.rate, "p50": load.latency, "p99": load.p99}
+    return {**figures, **account(cores, load.requests)}
 
 
 def new(connections: int, *, seconds: float) -> Measure:
