@@ -84,6 +84,15 @@ ROWS = (
         ),
     ),
     Row(
+        "apart",
+        "hello, one worker on a CPU of its own, wrk and ab on another, 64 connections",
+        (replace(CPU, title="CPU a request"), replace(CPU, name="new", title="CPU a new connection")),
+        throughput.apart(64, seconds=2),
+        (REUSEPORT, HASH, SINGLE, GUNICORN_UVICORN, GUNICORN_ASGI, HYPERCORN, GRANIAN, NODE_SINGLE),
+        (REUSEPORT, SINGLE),
+        ("wrk", "ab"),
+    ),
+    Row(
         "article",
         "the article's experiment: /api/N of 25 ms, 100 connections, 10 s of autocannon; Starlette, Express",
         (

@@ -180,7 +180,7 @@ def test_a_tiny_comparison_from_end_to_end(tmp_path: Path, path_without_node: st
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--only", "nothing"], "the rows are keepalive, logged, connect,"),
+        (["--only", "nothing"], "the rows are keepalive, logged, connect, apart,"),
         (["--contestant", "nobody"], "no contestant nobody"),
         (["--rounds", "0"], "--rounds is 1 at least"),
         (["--compare", "/nowhere/old.json"], "/nowhere/old.json"),
