@@ -95,7 +95,8 @@ def apart(connections: int, *, seconds: float) -> Measure:
     """hello from one worker on a CPU of its own, the load on another. What a request costs the server in
     CPU time on kept connections (`cpu`), and with a connection of its own (`new`).
 
-    Two numbers that no scheduler has a hand in. Raises RuntimeError for any error, or a machine with one CPU.
+    No other process takes the server's CPU away; waking a client that sleeps is in both numbers.
+    Raises RuntimeError for any error, or a machine with one CPU.
     """
 
     def measure(trial: Trial) -> Figures:

@@ -29,8 +29,7 @@ _clock = time.monotonic_ns
 class Load(set[Any]):
     """The tasks. Writes LOAD, WORK, ACCEPTED and SETTLED, and a heartbeat with each. In the event loop only.
 
-    `add` and `discard` run with every request, `arrive` with every connection: they repeat what `beat` does,
-    for a call costs more.
+    `add` and `discard` run with every request: they repeat what `beat` does, for a call costs more.
     """
 
     def __init__(self, desk: memoryview[int], row: memoryview[int]) -> None:
@@ -95,13 +94,8 @@ class Load(set[Any]):
         """Accepted; `assigned`: from the slot's own listeners, where the kernel counts what it assigns."""
         self._newcomers.add(connection)
         self._waiting += 1
-        now = _clock()
-        running, desk = self._running, self._desk
-        self._work = work = self._work + (now - self._now) * running
-        self._now = now
-        desk[_HEARTBEAT] = now
-        desk[_LOAD] = running + self._waiting
-        desk[_WORK] = work
+        self.beat()
+        desk = self._desk
         desk[_ACCEPTED] += 1
         if assigned:
             # Last: in between it counts twice, which is better than not at all.

@@ -15,7 +15,7 @@ import pytest
 
 from bench.calibration import Calibration
 from bench.comparison import Measure, Pace, Row, Trial, measured
-from bench.field import EVERYBODY, NODE_SINGLE, PLAIN, SHARED, SINGLE
+from bench.field import EVERYBODY, NODE_SINGLE, PLAIN, SHARED, SINGLE, UVICORN
 from bench.lineup import Entry
 from bench.results import Claim, Measured, Metric
 from bench.table import ROWS
@@ -175,6 +175,17 @@ def test_a_tiny_comparison_from_end_to_end(tmp_path: Path, path_without_node: st
     assert again.returncode == 0, again.stderr
     assert "cpu: fewer than 3 rounds do not tell what is noise" in again.stdout
     assert "cpu: fewer than 3 rounds" in (tmp_path / "again" / "report.html").read_text()
+
+
+def test_each_request_is_a_line_of_the_access_log(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    done = bench("--quick", "--only", "logged", "--contestant", UVICORN.name, "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    [row] = json.loads((output / "results.json").read_text())["rows"]
+    [uvicorn] = row["contestants"]
+    # A line that was missing would be an error, and no figure.
+    assert [outcome["error"] for outcome in uvicorn["rounds"]] == [""]
+    assert uvicorn["rounds"][0]["figures"]["requests"] > 0
 
 
 @pytest.mark.parametrize(
