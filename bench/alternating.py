@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from reuseport.worker.transfer import State, TransferableHttpTools
+from reuseport.worker.protocol.connection import State, TransferableHttpTools
 
 WAYS = ("bare", "metered", "access", "logging")
 TURN = 0.1

@@ -1,8 +1,8 @@
 """The command line: `reuseport [APP] [flags]` serves, `reuseport check [APP] [flags]` only looks.
 
 The commands that see and steer a running server are in client/commands.py; here they get their place.
-The options are generated from the table in settings.py. click reads what was typed and nothing
-else: environment, file and defaults are configuration.py's, so one precedence holds for all.
+The options are generated from the table in settings/table.py. click reads what was typed and nothing
+else: environment, file and defaults are settings/precedence.py's, so one precedence holds for all.
 """
 
 import difflib
@@ -18,11 +18,11 @@ from click.core import ParameterSource
 
 from reuseport import __version__
 from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
-from reuseport.configuration import load
 from reuseport.errors import ApplicationError, ReuseportError
-from reuseport.kinds import APPLICATION
-from reuseport.settings import DEFAULTS, FLAGS, Settings, spellings
-from reuseport.values import Value
+from reuseport.settings.kinds import APPLICATION
+from reuseport.settings.precedence import load
+from reuseport.settings.table import DEFAULTS, FLAGS, Settings, spellings
+from reuseport.settings.values import Value
 
 _APP = """APP is module:attribute; a dotted module alone, such as shop.web, means shop.web:app.
 Without APP the built-in demo is served."""

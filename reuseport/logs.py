@@ -23,7 +23,7 @@ from typing import IO, Any
 import click
 
 from reuseport.errors import ConfigurationError
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 
 log = logging.getLogger("reuseport")
 
@@ -186,7 +186,7 @@ def _handler(path: str | None, stream: str) -> dict[str, Any]:
 def _formatter(settings: Settings) -> logging.Formatter:
     if settings.log_format == "text":
         return TextFormatter(settings.use_colors)
-    # python-json-logger is an extra; settings.py has made sure that it is there.
+    # python-json-logger is an extra; settings/validation.py has made sure that it is there.
     from pythonjsonlogger.json import JsonFormatter
 
     class AccessFields(JsonFormatter):

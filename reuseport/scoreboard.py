@@ -58,7 +58,7 @@ class Desk(enum.IntEnum):
     CPU = 9
     """CPU time the process has used, user and system, nanoseconds."""
     ACTIVE = 10
-    """Connections that have had an answer lately: those that bring load (worker/activity.py)."""
+    """Connections that have had an answer lately: those that bring load (worker/protocol/activity.py)."""
     HANDOFFS_SENT = 11
     """Connections passed to another worker."""
     HANDOFFS_RECEIVED = 12
@@ -103,7 +103,7 @@ class Desk(enum.IntEnum):
     ABANDONED = 40
     """Requests that ended before their response was complete: the client left, or the task was cancelled."""
     PSS = 41
-    """Proportional set size, bytes, while somebody wants to know (worker/memory.py); 0 before."""
+    """Proportional set size, bytes, while somebody wants to know (worker/footprint.py); 0 before."""
 
 
 RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from reuseport import __version__
 from reuseport.cli import cli, settings_of
-from reuseport.configuration import variables_of
-from reuseport.settings import DEFAULTS, FLAGS, Settings, spellings
+from reuseport.settings.precedence import variables_of
+from reuseport.settings.table import DEFAULTS, FLAGS, Settings, spellings
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ PRELUDE = """
 import logging, os, sys
 from pathlib import Path
 from reuseport import logs
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 
 error = logging.getLogger("uvicorn.error")
 access = logging.getLogger("uvicorn.access")

@@ -23,11 +23,11 @@ from bench.table import ROWS
 from reuseport import errors
 from reuseport.cli import cli
 from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
-from reuseport.configuration import load, variables_of
-from reuseport.launcher.events import Blame
-from reuseport.launcher.phases import diagram
+from reuseport.launcher.deciding.events import Blame
+from reuseport.launcher.deciding.phases import diagram
 from reuseport.launcher.serve import SPARE_SLOTS
-from reuseport.settings import DEFAULTS, FLAGS, spellings
+from reuseport.settings.precedence import load, variables_of
+from reuseport.settings.table import DEFAULTS, FLAGS, spellings
 from tests.conftest import Launch
 
 ROOT = Path(__file__).parents[1]

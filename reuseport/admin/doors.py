@@ -20,7 +20,7 @@ from reuseport.errors import ConfigurationError
 from reuseport.kernel.addresses import DescriptorAddress, TCPAddress, UnixAddress, parse
 from reuseport.kernel.listener import listen_alone
 from reuseport.kernel.shared import FileIdentity, open_unix, remove_unix
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 
 BACKLOG = 64
 SHORTEST_TOKEN = 16

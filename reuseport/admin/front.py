@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from reuseport.admin.doors import Door, opened
 from reuseport.admin.sampler import Sampler
 from reuseport.instance import Attach, Instance
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 
 if TYPE_CHECKING:
     from reuseport.admin.service import Service

@@ -29,7 +29,7 @@ from reuseport.admin.probes import Probes
 from reuseport.admin.sampler import Sampler
 from reuseport.admin.visitor import MOST_HEAD, Visitor, Visitors
 from reuseport.instance import Instance
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 
 PATIENCE = 20.0
 """Seconds for any answer but a stream to be made and taken."""

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from reuseport.kinds import DURATION
-from reuseport.values import Value
+from reuseport.settings.kinds import DURATION
+from reuseport.settings.values import Value
 
 if TYPE_CHECKING:
     from reuseport.client.control import Control

@@ -19,7 +19,7 @@ from reuseport.client.sse import Event
 from reuseport.client.text import cleaned
 from reuseport.errors import AbsentError, ConfigurationError, OverdueError, UndoneError
 from reuseport.instance import Status
-from reuseport.units import format_duration
+from reuseport.settings.units import format_duration
 
 PAUSE = 0.2
 """Seconds before a stream that has ended is opened again."""

@@ -1,1 +1,13 @@
-"""What talks to the kernel: addresses, listening sockets, who else is on a port. No HTTP, no asyncio."""
+"""What talks to the kernel: sockets, who else is on a port, steering. No HTTP, no asyncio, no processes.
+
+addresses     what --bind says, and what the kernel is asked to bind
+listener      sockets that each worker has for itself: reservation and listeners
+shared        sockets that all workers share
+strangers     who else has our port or path; `owners` says it in words
+capabilities  which of root's powers there are, and how they are laid down
+probe         what this kernel does for us, found out by trying
+plan          what a steering program is made for
+decision      what it decides; `assembler` writes it, `bpf` loads it
+steering      the program at work: slot map and attachment
+netstat       counters of the whole host
+"""

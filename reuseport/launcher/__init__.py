@@ -1,5 +1,14 @@
 """The supervising process: it spawns, watches and replaces workers, and never accepts a connection.
 
-`supervisor` decides (pure: events in, actions out); `launcher` turns signals, exits, channel messages
-and ticks into events and carries the actions out; `process` is one spawned worker and its descriptors.
+serve       gets hold of everything, or refuses before anything has started
+launcher    the loop: facts in, decisions, actions out
+process     one worker as the launcher holds it: pidfd, channel, exit status
+execution   executing a module of ours in a fresh interpreter
+ports       what keeps the addresses: reservations, the escrow, inboxes
+balance     how connections find a worker: the rung of the ladder
+operator    what whoever steers a running launcher may see and ask
+autoreload  --reload: the launcher's end of the file watcher
+check       `reuseport check`: does the application import?
+
+Rooms: `deciding` (pure), `watching` (what it looks at), `telling` (what it says), `host` (what is granted).
 """

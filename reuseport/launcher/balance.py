@@ -21,7 +21,7 @@ from reuseport.kernel.plan import Policy, Words
 from reuseport.kernel.probe import Answer, Ladder, Level, Verdict
 from reuseport.kernel.steering import Steering
 from reuseport.scoreboard import ROW_WORDS, Desk, Scoreboard, SlotWord
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 
 LATE_NS = 25_000_000
 """A worker with work beats every 10 ms: silent for so long, it is passed over."""

@@ -11,10 +11,10 @@ from reuseport.channel import Channel, Failed, PeerGoneError, Ready, Start
 from reuseport.errors import ApplicationError, ConfigurationError
 from reuseport.kernel.addresses import parse_all
 from reuseport.launcher.execution import execute
-from reuseport.launcher.exits import explain
-from reuseport.launcher.identity import identity_of
+from reuseport.launcher.host.identity import identity_of
 from reuseport.launcher.process import worker_environment
-from reuseport.settings import Settings
+from reuseport.launcher.telling.exits import explain
+from reuseport.settings.table import Settings
 
 
 def check(settings: Settings) -> str:

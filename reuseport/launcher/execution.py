@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import NoReturn
 
 from reuseport.channel import GROUP_SIGNALS, STACKS_SIGNAL, Channel, Failed
-from reuseport.launcher.identity import Identity
+from reuseport.launcher.host.identity import Identity
 
 NOT_EXECUTED = 3
 """The exit status then: a worker's that never became ready."""

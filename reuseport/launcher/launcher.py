@@ -38,28 +38,29 @@ from reuseport.channel import (
 from reuseport.errors import ReuseportError
 from reuseport.history import Kind
 from reuseport.instance import Attach
-from reuseport.launcher import events as ev
-from reuseport.launcher import exits, multiprocess, strays
 from reuseport.launcher.balance import Balance
-from reuseport.launcher.burden import WINDOW
-from reuseport.launcher.chronicle import Chronicle
-from reuseport.launcher.events import Action, Blame, Event, Reason
-from reuseport.launcher.identity import Identity
-from reuseport.launcher.memory import MemoryWatch
-from reuseport.launcher.neighbours import Neighbours
+from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding.burden import WINDOW
+from reuseport.launcher.deciding.events import Action, Blame, Event, Reason
+from reuseport.launcher.deciding.rebalancing import Rebalancing
+from reuseport.launcher.deciding.slots import Policy
+from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.operator import Operator
-from reuseport.launcher.overview import Overview
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
-from reuseport.launcher.readings import read
-from reuseport.launcher.rebalancing import Rebalancing
-from reuseport.launcher.relief import Relief
-from reuseport.launcher.slots import Policy
-from reuseport.launcher.supervisor import Supervisor
-from reuseport.launcher.usage import Usage
+from reuseport.launcher.telling import exits, multiprocess
+from reuseport.launcher.telling.chronicle import Chronicle
+from reuseport.launcher.telling.overview import Overview
+from reuseport.launcher.telling.usage import Usage
+from reuseport.launcher.watching import strays
+from reuseport.launcher.watching.memory import MemoryWatch
+from reuseport.launcher.watching.neighbours import Neighbours
+from reuseport.launcher.watching.readings import read
+from reuseport.launcher.watching.relief import Relief
 from reuseport.logs import give_files_to, reopen
 from reuseport.scoreboard import Desk, SlotWord
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 
 TICK = 0.25
 """Seconds between looks at the heartbeats: a quarter of the time after which a loop counts as stalled."""

@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping
 
 from reuseport.history import History
 from reuseport.instance import Readiness, RefusedError, Sample, Stacks, Status, UnknownSlotError
-from reuseport.launcher import events as ev
-from reuseport.launcher import reports, requests
-from reuseport.launcher.chronicle import Chronicle
-from reuseport.launcher.events import Event, Request
-from reuseport.launcher.overview import Overview
+from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding import reports, requests
+from reuseport.launcher.deciding.events import Event, Request
+from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.process import Process
-from reuseport.launcher.stacks import Dumps
-from reuseport.launcher.supervisor import Supervisor
-from reuseport.launcher.usage import Usage
+from reuseport.launcher.telling.chronicle import Chronicle
+from reuseport.launcher.telling.overview import Overview
+from reuseport.launcher.telling.stacks import Dumps
+from reuseport.launcher.telling.usage import Usage
 from reuseport.scoreboard import Scoreboard, SlotWord
 
 

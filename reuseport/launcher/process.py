@@ -12,9 +12,9 @@ import signal
 from collections.abc import Mapping
 
 from reuseport.channel import Channel
-from reuseport.launcher.events import Spawn
+from reuseport.launcher.deciding.events import Spawn
 from reuseport.launcher.execution import Execution, execute
-from reuseport.launcher.identity import Identity
+from reuseport.launcher.host.identity import Identity
 
 _NOT_FOR_WORKERS = (
     "NOTIFY_SOCKET",

@@ -12,15 +12,16 @@ from typing import TypeAlias
 
 from reuseport import logs
 from reuseport.instance import Attach
-from reuseport.launcher import multiprocess, ports
+from reuseport.launcher import ports
+from reuseport.launcher.autoreload import watching
 from reuseport.launcher.balance import chosen
-from reuseport.launcher.identity import give_up, identity_of
+from reuseport.launcher.deciding.slots import Policy
+from reuseport.launcher.host.identity import give_up, identity_of
+from reuseport.launcher.host.limits import auto_workers, host_limits
+from reuseport.launcher.host.pidfile import PidFile
 from reuseport.launcher.launcher import Launcher
-from reuseport.launcher.limits import auto_workers, host_limits
-from reuseport.launcher.pidfile import PidFile
-from reuseport.launcher.slots import Policy
-from reuseport.launcher.watch import watching
-from reuseport.settings import Settings
+from reuseport.launcher.telling import multiprocess
+from reuseport.settings.table import Settings
 
 SPARE_SLOTS = 64
 """How far SIGTTIN can scale beyond --workers: the scoreboard is sized once."""

@@ -1,5 +1,20 @@
 """What runs in a worker: one uvicorn server on listeners of its own, steered by the launcher.
 
-`__main__` is the life of the process; `server` is uvicorn's server with our listeners; `meter` writes the
-worker's desk of the scoreboard; `control` obeys the launcher; `application` imports and judges APP.
+__main__     the life of the process
+begin        its first steps: arguments, signals, the Start message
+bond         it does not outlive its launcher
+application  imports and judges APP
+server       uvicorn's server, with our listeners
+control      obeys the launcher, and tells it what it must know
+meter        writes the desk of the scoreboard; its beat proves that the loop turns
+footprint    its proportional set size, while somebody wants to know
+inbox        connections that others pass to this slot
+passing      one idle connection goes to another slot
+departure    a worker leaves: nobody is cut off
+fostering    accepting for a slot whose worker is gone
+rebalancing  passing on what makes it busier than others
+autoreload   --reload: the helper that watches files
+check        `reuseport check`: the throw-away process
+
+`protocol` is the room of what runs with every request.
 """

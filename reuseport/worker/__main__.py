@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from reuseport import logs
 from reuseport.channel import Channel, Listens, Start
 from reuseport.scoreboard import Scoreboard
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 from reuseport.worker import bond
-from reuseport.worker.accesslog import AccessLog, begin_access_log
 from reuseport.worker.begin import begin
+from reuseport.worker.protocol.accesslog import AccessLog, begin_access_log
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -67,13 +67,13 @@ async def serve(
 ) -> None:
     """Serve until drained. Raises StartupError."""
     from reuseport.worker.control import Control
+    from reuseport.worker.footprint import Memory
     from reuseport.worker.inbox import Inbox
-    from reuseport.worker.load import Load
-    from reuseport.worker.memory import Memory
     from reuseport.worker.meter import Meter
-    from reuseport.worker.requests import Requests
+    from reuseport.worker.protocol.connection import State
+    from reuseport.worker.protocol.count import Requests
+    from reuseport.worker.protocol.load import Load
     from reuseport.worker.server import Server
-    from reuseport.worker.transfer import State
 
     scoreboard = Scoreboard(fds[0], order.slots)
     desk = scoreboard.desk(order.slot, order.desk)

@@ -17,8 +17,8 @@ from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES, WS_PROTOCOLS, Config
 from uvicorn.importer import ImportFromStringError, import_from_string
 
 from reuseport.channel import Failed
-from reuseport.settings import Settings
-from reuseport.worker.transfer import PROTOCOLS
+from reuseport.settings.table import Settings
+from reuseport.worker.protocol.connection import PROTOCOLS
 
 MOST_TEXT = 16_000
 """Characters of a traceback that are reported: one message must hold it (channel.PACKET), and JSON writes

@@ -6,7 +6,7 @@ import sys
 
 from reuseport import logs
 from reuseport.channel import Ready
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 from reuseport.worker.begin import begin
 
 

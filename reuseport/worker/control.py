@@ -22,7 +22,7 @@ from reuseport.channel import (
     Unfoster,
     close_all,
 )
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 from reuseport.worker.departure import Departure
 from reuseport.worker.fostering import Fostering
 from reuseport.worker.inbox import Inbox

@@ -19,8 +19,8 @@ from typing import Any
 from uvicorn.config import Config
 
 from reuseport.scoreboard import Desk
-from reuseport.worker.handoff import NobodyReadsError, pass_on, sending_end
-from reuseport.worker.transfer import (
+from reuseport.worker.passing import NobodyReadsError, pass_on, sending_end
+from reuseport.worker.protocol.connection import (
     PROTOCOLS,
     State,
     Transferable,

@@ -14,9 +14,9 @@ import socket
 
 from reuseport.channel import receive_packet
 from reuseport.scoreboard import Desk
-from reuseport.worker.activity import NEVER
+from reuseport.worker.protocol.activity import NEVER
+from reuseport.worker.protocol.connection import TransferableH11, TransferableHttpTools
 from reuseport.worker.server import Server
-from reuseport.worker.transfer import TransferableH11, TransferableHttpTools
 
 AGAIN = 0.1
 """Seconds until the next try when no descriptor is free."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from reuseport.kernel.listener import accept_queue
 from reuseport.scoreboard import Desk
-from reuseport.worker.transfer import State
+from reuseport.worker.protocol.connection import State
 
 BEAT = 0.01
 """Seconds between heartbeats while there is something to do."""

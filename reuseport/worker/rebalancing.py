@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass
 
 from reuseport.scoreboard import Desk
-from reuseport.worker.handoff import NobodyReadsError, pass_on, sending_end
-from reuseport.worker.transfer import State, Transferable
+from reuseport.worker.passing import NobodyReadsError, pass_on, sending_end
+from reuseport.worker.protocol.connection import State, Transferable
 
 HEEDED = 1.0
 """Seconds for which an order is heeded: the launcher has other figures by then."""

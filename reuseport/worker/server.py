@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from reuseport.channel import Failed
 from reuseport.worker.application import StartupError, withheld_errors
 from reuseport.worker.departure import Departure
-from reuseport.worker.transfer import State
+from reuseport.worker.protocol.connection import State
 
 HEADERS_EVERY = 1.0
 """Seconds between uvicorn's ticks: the Date header has a resolution of one second."""

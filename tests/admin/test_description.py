@@ -18,7 +18,7 @@ from reuseport.admin.sampler import Sampler
 from reuseport.admin.service import Service
 from reuseport.history import History, Kind
 from reuseport.instance import Instance
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 from tests.admin.visits import BEARER, Place, Served, Visit, request
 
 DOCUMENT: dict[str, Any] = json.loads(OPENAPI.read_text(encoding="utf-8"))

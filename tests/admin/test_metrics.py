@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from reuseport.admin.metrics import REASONS, STATES, exposition
 from reuseport.instance import Status
-from reuseport.launcher.events import Reason
-from reuseport.launcher.phases import Phase
+from reuseport.launcher.deciding.events import Reason
+from reuseport.launcher.deciding.phases import Phase
 from reuseport.scoreboard import DURATION_BOUNDS
 from tests.admin.statuses import slot_status, status
 

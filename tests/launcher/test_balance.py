@@ -14,7 +14,7 @@ from reuseport.kernel import probe
 from reuseport.kernel.probe import Answer, Ladder, Level, Verdict
 from reuseport.launcher.balance import Balance, choose, chosen
 from reuseport.scoreboard import SlotWord
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 
 YES, NO, UNKNOWN = (Answer(verdict, f"the {verdict.name} reason") for verdict in Verdict)
 STEERED = Ladder(YES, NO, YES)

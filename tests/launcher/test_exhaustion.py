@@ -53,11 +53,12 @@ def test_a_slot_whose_listeners_do_not_fit_is_tried_again(launch: Launch) -> Non
 
 GIVEN_UP = """
 import os, resource
-from reuseport.launcher import events as ev, ports
+from reuseport.launcher import ports
+from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.launcher import Launcher
-from reuseport.launcher.slots import Policy
+from reuseport.launcher.deciding.slots import Policy
 from reuseport.launcher.balance import chosen
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 
 held = ports.held(["127.0.0.1:0"], False)
 with held as found, chosen(Settings(), 2, 8, 1) as balance:

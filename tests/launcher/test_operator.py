@@ -11,18 +11,18 @@ import pytest
 
 from reuseport.history import Kind
 from reuseport.instance import RefusedError
-from reuseport.launcher import events as ev
 from reuseport.launcher.balance import Balance, Choice
-from reuseport.launcher.chronicle import Chronicle
-from reuseport.launcher.events import Action, Event
+from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding.events import Action, Event
+from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.operator import Operator
-from reuseport.launcher.overview import Overview
 from reuseport.launcher.ports import Ports
-from reuseport.launcher.supervisor import Supervisor
-from reuseport.launcher.usage import Usage
+from reuseport.launcher.telling.chronicle import Chronicle
+from reuseport.launcher.telling.overview import Overview
+from reuseport.launcher.telling.usage import Usage
 from reuseport.scoreboard import Scoreboard
-from reuseport.settings import Settings
-from tests.launcher.test_supervisor import policy
+from reuseport.settings.table import Settings
+from tests.launcher.deciding.test_supervisor import policy
 
 
 class Server:

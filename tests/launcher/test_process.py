@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from reuseport.channel import GROUP_SIGNALS, Failed
-from reuseport.launcher.events import Reason, Spawn
-from reuseport.launcher.identity import Identity
+from reuseport.launcher.deciding.events import Reason, Spawn
+from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.process import Process
 from tests.conftest import PATIENCE
 from tests.whole.lines import wait_until

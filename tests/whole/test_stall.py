@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from reuseport.launcher.queues import LOOK
+from reuseport.launcher.watching.queues import LOOK
 from tests.conftest import PATIENCE, Launch, Launched
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from uvicorn.config import Config
 
 from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, ROW_WORDS, Desk
-from reuseport.worker.load import Load
-from reuseport.worker.requests import Requests
+from reuseport.worker.protocol.connection import PROTOCOLS, State
+from reuseport.worker.protocol.count import Requests
+from reuseport.worker.protocol.load import Load
 from reuseport.worker.server import Server
-from reuseport.worker.transfer import PROTOCOLS, State
 
 PATIENCE = 30.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reuseport.channel import Channel, Failed
-from reuseport.settings import Settings
+from reuseport.settings.table import Settings
 from reuseport.worker.application import MOST_TEXT, StartupError, describe, judge, load
 
 Write = Callable[..., Settings]

@@ -14,7 +14,7 @@ from reuseport.channel import receive_packet
 from reuseport.scoreboard import ROW_WORDS, Desk
 from reuseport.worker.departure import Departure
 from reuseport.worker.rebalancing import HEEDED, Rebalancing
-from tests.worker.test_transfer import GET, PATIENCE, Both, parsers
+from tests.worker.protocol.test_connection import GET, PATIENCE, Both, parsers
 
 
 class Worker:

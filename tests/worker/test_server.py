@@ -9,9 +9,9 @@ import pytest
 import uvloop
 from uvicorn.config import Config
 
+from reuseport.worker.protocol.connection import PROTOCOLS
 from reuseport.worker.server import Server
-from reuseport.worker.transfer import PROTOCOLS
-from tests.worker.test_transfer import GET, PATIENCE, app, state
+from tests.worker.protocol.test_connection import GET, PATIENCE, app, state
 
 
 @pytest.mark.parametrize("turns", range(8))

@@ -1,0 +1,13 @@
+"""What is decided, and nothing else: events in, actions out, the clock passed in. No I/O in this room.
+
+events       what comes in and what goes out, as plain frozen data
+supervisor   every decision about workers, and all state that it depends on
+phases       the life of a worker, as a table
+slots        the supervisor's data, and the questions that it asks of it
+rollout      replacements that are planned: start before stop, one at a time
+fostering    who accepts for whom
+rebalancing  who hands connections to whom
+burden       how much work waits in a worker
+requests     what an operator may ask, and when it is refused
+reports      every sentence the supervisor says
+"""

@@ -1,0 +1,140 @@
+"""What the supervisor reports, in words: all its sentences, each with its kind, slot and cause. Pure.
+
+Read as one line of the log and as one record of the history: the same text in both.
+"""
+
+from __future__ import annotations
+
+from reuseport.history import Kind, Level
+from reuseport.launcher.deciding.events import Reason, Report
+from reuseport.launcher.deciding.slots import Worker
+
+
+def ready(worker: Worker, now: float) -> Report:
+    """Its listeners accept."""
+    text = (
+        f"slot {worker.slot} is ready (generation {worker.generation}, "
+        f"after {now - worker.spawned_at:.2f} s, reason: {worker.reason.value})"
+    )
+    return _of(worker, Kind.READY, text, cause=worker.reason.value)
+
+
+def all_ready(workers: int) -> Report:
+    """For the first time every slot is served."""
+    return Report("info", Kind.ALL_READY, f"all {workers} workers are ready")
+
+
+def exited(worker: Worker, how: str) -> Report:
+    """It was to go, and is gone."""
+    return _of(worker, Kind.EXITED, how)
+
+
+def crashed(worker: Worker, how: str) -> Report:
+    """It should have gone on."""
+    return _of(worker, Kind.CRASHED, how, "error", Reason.CRASH.value)
+
+
+def backs_off(slot: int, pause: float) -> Report:
+    """The slot stays empty for a while."""
+    text = f"slot {slot} is tried again in {pause:.1f} s"
+    return Report("warning", Kind.BACKOFF, text, slot=slot)
+
+
+def drains_by_itself(worker: Worker) -> Report:
+    """It did not wait for a successor."""
+    text = f"worker in slot {worker.slot} drains: it was sent SIGTERM twice"
+    return _of(worker, Kind.EXITED, text, "warning", Reason.TERMINATED.value)
+
+
+def recycled(worker: Worker, reason: Reason, detail: str) -> Report:
+    """It will be replaced."""
+    text = f"worker in slot {worker.slot} will be recycled: {detail}"
+    return _of(worker, Kind.RECYCLE, text, cause=reason.value)
+
+
+def stalled(worker: Worker, silent: float) -> Report:
+    """Its event loop does not turn."""
+    text = f"event loop in slot {worker.slot} has been silent for {silent:.1f} s"
+    return _of(worker, Kind.STALLED, text, "warning")
+
+
+def turns_again(worker: Worker, silent: float) -> Report:
+    """Its event loop turns."""
+    text = f"event loop in slot {worker.slot} turns again, after {silent:.1f} s"
+    return _of(worker, Kind.TURNING, text)
+
+
+def aborted(worker: Worker, why: str, reason: Reason) -> Report:
+    """It took too long, to start or to turn."""
+    return _of(worker, Kind.KILLED, f"{why}: stacks follow, then it is ended", "error", reason.value)
+
+
+def killed(worker: Worker) -> Report:
+    """It was told to end and did not."""
+    text = f"worker in slot {worker.slot} did not end in time: SIGKILL"
+    return _of(worker, Kind.KILLED, text, "warning", "graceful_timeout")
+
+
+def gives_up() -> Report:
+    """The first start failed."""
+    return Report("error", Kind.COULD_NOT_START, "no worker became ready: giving up")
+
+
+def reload_begun(generation: int, slots: int) -> Report:
+    """A reload."""
+    text = f"reload: generation {generation}, {slots} slots, one at a time"
+    return Report("info", Kind.RELOAD_BEGUN, text, generation=generation)
+
+
+def reload_follows(generation: int) -> Report:
+    """Asked for during another."""
+    text = "a reload is running; one more follows it"
+    return Report("info", Kind.RELOAD_BEGUN, text, generation=generation, cause="follows")
+
+
+def reload_done(generation: int) -> Report:
+    """It is complete."""
+    text = f"reload: generation {generation} serves in every slot"
+    return Report("info", Kind.RELOAD_DONE, text, generation=generation)
+
+
+def reload_aborted(generation: int, why: str, serving: int, reloaded: int, slots: int) -> Report:
+    """A successor did not become ready."""
+    mixed = f"; {reloaded} of {slots} slots already run the new one" if reloaded else ""
+    text = f"reload to generation {generation} aborted: {why}: generation {serving} keeps serving{mixed}"
+    return Report("error", Kind.RELOAD_ABORTED, text, generation=generation, cause=why)
+
+
+def scaled(before: int, after: int) -> Report:
+    """More slots, or fewer."""
+    return Report("info", Kind.SCALED, f"scaling from {before} to {after} workers")
+
+
+def drained(slot: int) -> Report:
+    """Somebody asked for it."""
+    text = f"slot {slot} is taken out of service until it is restarted"
+    return Report("info", Kind.DRAINED, text, slot=slot)
+
+
+def restarted(slot: int) -> Report:
+    """Somebody asked for it."""
+    return Report("info", Kind.RESTARTED, f"slot {slot} is put into service", slot=slot)
+
+
+def refused(what: str, why: str) -> Report:
+    """A request that cannot be carried out now."""
+    return Report("warning", Kind.REFUSED, f"{what} refused: {why}", cause=why)
+
+
+def stops(delay: float) -> Report:
+    """The end is decided."""
+    return Report("info", Kind.STOPPING, f"stopping in {delay:g} s" if delay else "stopping")
+
+
+def quits() -> Report:
+    """Nobody waits any more."""
+    return Report("warning", Kind.STOPPING, "stopping at once")
+
+
+def _of(worker: Worker, kind: Kind, text: str, level: Level = "info", cause: str | None = None) -> Report:
+    return Report(level, kind, text, worker.slot, worker.generation, cause)

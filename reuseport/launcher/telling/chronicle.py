@@ -1,0 +1,147 @@
+"""What has happened, written down once: a line of the log, a record of the history, and the counts.
+
+All three are made here from the same fact, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterable
+
+from reuseport.history import History, Kind, Level
+from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding.events import Reason
+from reuseport.scoreboard import Desk, Scoreboard
+
+EVERY = 1.0
+"""Seconds between looks at how many connections were passed on."""
+QUIET = 10.0
+"""Seconds for which a slot that is fostered again and again, each time for milliseconds, is not news."""
+
+log = logging.getLogger("reuseport")
+_LEVELS = logging.getLevelNamesMapping()
+
+
+class Chronicle:
+    """The launcher's memory. `clock` tells seconds since the epoch."""
+
+    def __init__(self, scoreboard: Scoreboard, clock: Callable[[], float] = time.time) -> None:
+        self.history = History()
+        self.started_at = clock()
+        self.spawns: collections.Counter[str] = collections.Counter()
+        """Workers spawned, by reason."""
+        self.exits: collections.Counter[str] = collections.Counter()
+        """Workers gone, by status: a number, the name of a signal, or "unknown"."""
+        self.reloads: collections.Counter[str] = collections.Counter(done=0, aborted=0)
+        self.restarts: collections.Counter[int] = collections.Counter()
+        """Workers spawned because one was lost, by slot."""
+        self.last_losses: dict[int, str] = {}
+        """How a worker that should have gone on was last lost, by slot."""
+        self._scoreboard = scoreboard
+        self._clock = clock
+        self._next = 0.0
+        self._passed: dict[tuple[int, Desk], int] = {}
+        self._fostered: dict[int, float] = {}
+
+    def note(
+        self,
+        kind: Kind,
+        text: str,
+        *,
+        level: Level = "info",
+        slot: int | None = None,
+        generation: int | None = None,
+        cause: str | None = None,
+    ) -> None:
+        """One line of the log, and the same as a record."""
+        log.log(_LEVELS[level.upper()], text)
+        self.history.add(
+            self._clock(), kind, text, level=level, slot=slot, generation=generation, cause=cause
+        )
+
+    def report(self, report: ev.Report) -> None:
+        """What the supervisor says."""
+        match report.kind:
+            case Kind.RELOAD_DONE:
+                self.reloads["done"] += 1
+            case Kind.RELOAD_ABORTED:
+                self.reloads["aborted"] += 1
+            case Kind.CRASHED | Kind.KILLED if report.slot is not None:
+                self.last_losses[report.slot] = report.text
+        self.note(
+            report.kind,
+            report.text,
+            level=report.level,
+            slot=report.slot,
+            generation=report.generation,
+            cause=report.cause,
+        )
+
+    def spawned(self, spawn: ev.Spawn) -> None:
+        """A worker is on its way."""
+        self.spawns[spawn.reason.value] += 1
+        if spawn.reason in (Reason.CRASH, Reason.HANG):
+            self.restarts[spawn.slot] += 1
+        text = f"worker in slot {spawn.slot} starts (generation {spawn.generation})"
+        self.note(
+            Kind.STARTING,
+            text,
+            level="debug",
+            slot=spawn.slot,
+            generation=spawn.generation,
+            cause=spawn.reason.value,
+        )
+
+    def gone(self, status: int | None) -> None:
+        """A worker's process is; the supervisor reports it. None: nobody has told us how."""
+        if status is None:
+            self.exits["unknown"] += 1
+        else:
+            self.exits[str(status) if status >= 0 else signal_name(-status)] += 1
+
+    def fostered(self, slot: int, by: int, cause: str) -> None:
+        """A sibling accepts for the slot; a blocked loop may make that happen all the time."""
+        level: Level = "info"
+        if cause == "stall":
+            level, now = "debug", self._clock()
+            if now - self._fostered.get(slot, 0.0) < QUIET:
+                log.debug("slot %d is fostered by slot %d", slot, by)
+                return
+            self._fostered[slot] = now
+        self.note(Kind.FOSTERED, f"slot {slot} is fostered by slot {by}", level=level, slot=slot, cause=cause)
+
+    def look(self, slots: Iterable[int], now: float) -> None:
+        """Tell of connections that workers have passed to each other since the last look."""
+        if now < self._next:
+            return
+        self._next = now + EVERY
+        for slot in slots:
+            handed = self._growth(slot, Desk.HANDOFFS_SENT)
+            moved = self._growth(slot, Desk.REBALANCED)
+            if moved:
+                text = f"slot {slot} passed {_connections(moved)} on to workers with less to do"
+                self.note(Kind.REBALANCED, text, level="debug", slot=slot, cause="rebalance")
+            if handed > moved:
+                text = f"slot {slot} handed {_connections(handed - moved)} over, live"
+                self.note(Kind.HANDOFFS, text, slot=slot)
+
+    def _growth(self, slot: int, counter: Desk) -> int:
+        total = self._scoreboard.total(slot, counter)
+        before = self._passed.get((slot, counter), 0)
+        self._passed[slot, counter] = total
+        return total - before
+
+
+def signal_name(number: int) -> str:
+    """As in signal(7); a number that has no name stays one."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
+def _connections(number: int) -> str:
+    return "1 connection" if number == 1 else f"{number} connections"

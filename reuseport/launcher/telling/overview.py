@@ -1,0 +1,237 @@
+"""Everything about the server at one moment, as the API tells it: the slots as the supervisor knows them, the
+figures as the scoreboard and the kernel have them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+
+from reuseport import __version__
+from reuseport.instance import (
+    KernelStatus,
+    QueueStatus,
+    ReloadStatus,
+    Sample,
+    SlotStatus,
+    Status,
+    WorkerStatus,
+)
+from reuseport.kernel.listener import accept_queue
+from reuseport.kernel.netstat import tcp_extension
+from reuseport.launcher.balance import Balance
+from reuseport.launcher.deciding.phases import Phase
+from reuseport.launcher.deciding.slots import Slot, Worker
+from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.ports import Ports
+from reuseport.launcher.process import Process
+from reuseport.launcher.telling.chronicle import Chronicle
+from reuseport.launcher.telling.usage import NOTHING, Usage
+from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, Desk, SlotWord
+from reuseport.settings.table import Settings
+
+_FOSTERS = {
+    "crash": SlotWord.FOSTERS_CRASH,
+    "stall": SlotWord.FOSTERS_STALL,
+    "scale": SlotWord.FOSTERS_SCALE,
+    "drain": SlotWord.FOSTERS_DRAIN,
+}
+
+
+class Overview:
+    """Reads what others own. `processes` by worker number; times of the supervisor are `loop.time()`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        processes: Mapping[int, Process],
+        ports: Ports,
+        balance: Balance,
+        chronicle: Chronicle,
+        usage: Usage,
+    ) -> None:
+        self._settings = settings
+        self._supervisor = supervisor
+        self._processes = processes
+        self._ports = ports
+        self._balance = balance
+        self._scoreboard = balance.scoreboard
+        self._chronicle = chronicle
+        self._usage = usage
+
+    def status(self, now: float) -> Status:
+        """All of it; `now` is the time as the supervisor counts it."""
+        supervisor, chronicle, choice = self._supervisor, self._chronicle, self._balance.choice
+        slots = [self._slot(slot, now) for slot in self._slots()]
+        words = [self._scoreboard.slot(slot) for slot in range(self._scoreboard.slots)]
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "application": self._settings.app,
+            "started_at": chronicle.started_at,
+            "now": time.time(),
+            "addresses": self._ports.places("https" if self._settings.ssl_certfile else "http"),
+            "state": supervisor.stage(),
+            "generation": supervisor.generation,
+            "reload": self._reload(),
+            "workers": supervisor.target,
+            "ready": self.ready(),
+            "balance": {
+                "rule": choice.rule,
+                "level": int(words[0][SlotWord.LEVEL]),
+                "reason": choice.reason,
+            },
+            "slots": slots,
+            "spawns": dict(chronicle.spawns),
+            "exits": dict(chronicle.exits),
+            "reloads": dict(chronicle.reloads),
+            "fosters": {cause: sum(row[word] for row in words) for cause, word in _FOSTERS.items()},
+            "handoffs": sum(slot["handoffs"]["sent"] for slot in slots),
+            "rebalanced": sum(slot["handoffs"]["rebalanced"] for slot in slots),
+            "kernel": _kernel(),
+        }
+
+    def ready(self) -> int:
+        """Slots whose worker is ready, among those wanted."""
+        return sum(
+            worker.phase is Phase.READY and worker.slot < self._supervisor.target
+            for worker in self._supervisor.workers.values()
+        )
+
+    def sample(self) -> Sample:
+        """The sums that charts show."""
+        slots = self._slots()
+        totals = [self._scoreboard.totals(slot.number) for slot in slots]
+        desks = [desk for slot in slots for desk in self._desks(slot)]
+        rss = [self._usage.of(process.pid).rss for process in self._processes.values()]
+        return {
+            "time": time.time(),
+            "requests": sum(total[code] for total in totals for code in RESPONSES),
+            "errors": sum(total[Desk.RESPONSES_5XX] for total in totals),
+            "in_flight": sum(desk[Desk.IN_FLIGHT] for desk in desks),
+            "connections": sum(desk[Desk.CONNECTIONS] for desk in desks),
+            "accept_queue": sum(self._queue(slot)["length"] for slot in slots),
+            "lag": max((desk[Desk.LAG] for desk in desks), default=0) / 1e9,
+            "cpu": sum(total[Desk.CPU] for total in totals) / 1e9,
+            "rss": sum(size or 0 for size in rss),
+            "ready": self.ready(),
+            "durations": [sum(total[bucket] for total in totals) for bucket in DURATION_BUCKETS],
+        }
+
+    # ── one slot ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _slots(self) -> list[Slot]:
+        return [slot for _, slot in sorted(self._supervisor.slots.items())]
+
+    def _slot(self, slot: Slot, now: float) -> SlotStatus:
+        number = slot.number
+        serving, starting = slot.serving(), slot.starting()
+        shown = serving or starting or next(iter(slot.workers), None)
+        pid = self._pid(shown)
+        used = NOTHING if pid is None else self._usage.of(pid)
+        total = self._scoreboard.totals(number)
+        desks = list(self._desks(slot))
+        words = self._scoreboard.slot(number)
+        return {
+            "slot": number,
+            "wanted": number < self._supervisor.target,
+            "state": _state(slot, shown, now),
+            "generation": slot.generation if shown is None else shown.generation,
+            "pid": pid,
+            "started_at": None if shown is None else time.time() - (now - shown.spawned_at),
+            "successor": self._worker(starting) if starting is not None and starting is not shown else None,
+            "predecessors": [
+                self._worker(worker)
+                for worker in slot.workers
+                if worker is not shown and worker is not starting
+            ],
+            "retry_at": time.time() + slot.retry_at - now if shown is None and slot.retry_at > now else None,
+            "foster": self._foster(slot),
+            "requests": sum(total[code] for code in RESPONSES),
+            "responses": {f"{code}xx": total[word] for code, word in enumerate(RESPONSES, 1)},
+            "abandoned": total[Desk.ABANDONED],
+            "in_flight": sum(desk[Desk.IN_FLIGHT] for desk in desks),
+            "connections": sum(desk[Desk.CONNECTIONS] for desk in desks),
+            "websockets": sum(desk[Desk.WEBSOCKETS] for desk in desks),
+            "accepted": total[Desk.ACCEPTED],
+            "assigned": words[SlotWord.ASSIGNED],
+            "accept_queue": self._queue(slot),
+            "lag": max((desk[Desk.LAG] for desk in desks), default=0) / 1e9,
+            "heartbeat_age": None if serving is None else self._silence(serving),
+            "cpu": total[Desk.CPU] / 1e9,
+            "rss": used.rss,
+            "pss": None if shown is None else self._desk(shown)[Desk.PSS] or None,
+            "open_fds": used.open_fds,
+            "durations": {
+                "counts": [total[bucket] for bucket in DURATION_BUCKETS],
+                "sum": total[Desk.DURATION_SUM] / 1e9,
+            },
+            "handoffs": {
+                "sent": total[Desk.HANDOFFS_SENT],
+                "received": total[Desk.HANDOFFS_RECEIVED],
+                "refused": total[Desk.HANDOFFS_REFUSED],
+                "rebalanced": total[Desk.REBALANCED],
+            },
+            "spawns": words[SlotWord.SPAWNS],
+            "restarts": self._chronicle.restarts[number],
+            "last_exit": self._chronicle.last_losses.get(number),
+        }
+
+    def _desks(self, slot: Slot) -> Iterator[memoryview[int]]:
+        return (self._desk(worker) for worker in slot.workers)
+
+    def _desk(self, worker: Worker) -> memoryview[int]:
+        return self._scoreboard.desk(worker.slot, worker.desk)
+
+    def _pid(self, worker: Worker | None) -> int | None:
+        process = None if worker is None else self._processes.get(worker.number)
+        return None if process is None else process.pid
+
+    def _worker(self, worker: Worker) -> WorkerStatus:
+        return {
+            "pid": self._pid(worker),
+            "generation": worker.generation,
+            "state": worker.phase.value,
+        }
+
+    def _foster(self, slot: Slot) -> int | None:
+        foster = None if slot.foster is None else self._supervisor.workers.get(slot.foster)
+        return None if foster is None else foster.slot
+
+    def _silence(self, worker: Worker) -> float | None:
+        heartbeat = self._desk(worker)[Desk.HEARTBEAT]
+        return max(0.0, (time.monotonic_ns() - heartbeat) / 1e9) if heartbeat else None
+
+    def _queue(self, slot: Slot) -> QueueStatus:
+        queues = [accept_queue(listener) for listener in self._ports.opened(slot.number)]
+        return {
+            "length": sum(queue.waiting for queue in queues),
+            "limit": sum(queue.limit for queue in queues),
+        }
+
+    def _reload(self) -> ReloadStatus | None:
+        progress = self._supervisor.reloading()
+        if progress is None:
+            return None
+        generation, done, of = progress
+        return {"generation": generation, "done": done, "of": of}
+
+
+def _state(slot: Slot, shown: Worker | None, now: float) -> str:
+    serves = shown is not None and shown.phase in (Phase.READY, Phase.STALLED, Phase.STARTING)
+    if slot.drained and not serves:
+        return "drained" if shown is None else shown.phase.value
+    if shown is not None:
+        return shown.phase.value
+    return "backoff" if slot.retry_at > now else "empty"
+
+
+def _kernel() -> KernelStatus:
+    counters = tcp_extension()
+    return {
+        "listen_overflows": counters.get("ListenOverflows"),
+        "migrate_success": counters.get("TCPMigrateReqSuccess"),
+        "migrate_failure": counters.get("TCPMigrateReqFailure"),
+    }

@@ -1,0 +1,93 @@
+"""Relief for who waits in vain: looks at accept queues while anybody waits, has stuck slots fostered."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from reuseport.launcher.balance import LATE_NS
+from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding.events import Event
+from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.process import Process
+from reuseport.launcher.watching.queues import LOOK, Queues
+from reuseport.scoreboard import Desk, Scoreboard
+
+
+class Relief:
+    """From `begin` to `close`. Owns the queues' descriptor; `feed` gets a Stuck for whoever is."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        supervisor: Supervisor,
+        processes: Mapping[int, Process],
+        scoreboard: Scoreboard,
+        feed: Callable[[Event], None],
+    ) -> None:
+        self._loop = loop
+        self._supervisor = supervisor
+        self._processes = processes
+        self._scoreboard = scoreboard
+        self._feed = feed
+        self._queues = Queues()
+        self._released = False
+
+    def begin(self) -> None:
+        """Costs nothing until the first client comes, and never more than a look each LOOK seconds."""
+        if not self._released:
+            self._loop.add_reader(self._queues.fileno(), self._on_waiting)
+
+    def watch(self, slot: int, listeners: Iterable[socket.socket]) -> None:
+        """Look at these, too; again does nothing. They must listen."""
+        self._queues.watch(slot, listeners)
+
+    def release(self) -> None:
+        """Look no more: the listeners are about to be closed."""
+        self._released = True
+        self._loop.remove_reader(self._queues.fileno())
+        self._queues.forget()
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        self._queues.close()
+
+    def _on_waiting(self) -> None:
+        """The first client in any queue: whether it is still there in a moment says who is stuck."""
+        self._loop.remove_reader(self._queues.fileno())
+        self._look()
+
+    def _look(self) -> None:
+        if self._released:
+            return
+        stuck = self._queues.look(self._serving_pulses(), self._loop.time())
+        if stuck is None:
+            # Not at once: clients that come one by one, each to a worker that turns, would each wake us.
+            self._loop.call_later(LOOK, self.begin)
+            return
+        self._loop.call_later(LOOK, self._look)
+        if stuck:
+            self._on_stuck(stuck)
+
+    def _serving_pulses(self) -> dict[int, int]:
+        """The heartbeat of each slot's worker, of slots that have one."""
+        return {
+            slot.number: self._scoreboard.desk(slot.number, slot.steered)[Desk.HEARTBEAT]
+            for slot in self._supervisor.slots.values()
+            if slot.steered is not None
+        }
+
+    def _on_stuck(self, stuck: frozenset[int]) -> None:
+        """Have them fostered, if there is anybody who could and does not yet."""
+        late, loads = set(), {}
+        overdue = time.monotonic_ns() - LATE_NS
+        for number, process in self._processes.items():
+            desk = self._scoreboard.desk(process.spawn.slot, process.spawn.desk)
+            loads[number] = desk[Desk.LOAD]
+            if process.spawn.slot in stuck or (loads[number] and desk[Desk.HEARTBEAT] < overdue):
+                late.add(number)
+        fosters = {slot: self._supervisor.slots[slot].foster for slot in stuck}
+        if len(late) < len(loads) and any(foster is None or foster in late for foster in fosters.values()):
+            self._feed(ev.Stuck(stuck, frozenset(late), loads))

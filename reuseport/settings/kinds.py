@@ -1,0 +1,132 @@
+"""The kinds of value a setting can have: how each is read from text and from a file.
+
+One `parse` per kind serves flags, environment and file, so a value means the same from all three.
+It raises ValueError with a sentence that says what to write; the caller adds where it stood.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reuseport.settings.units import format_duration, parse_duration, parse_size
+
+_MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+# A field name is a token (RFC 9110 §5.6.2); a value holds no control character, so that no
+# header can end early and start another (RFC 9110 §5.5).
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*")
+_WORDS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`parse` reads text or a value of a `native` type, the types a TOML file may use for it.
+
+    A kind with a `separator` is repeatable: a flag is given again, a file has a list, an
+    environment variable is split there. A kind without a `metavar` is a switch.
+    """
+
+    metavar: str | None
+    parse: Callable[[Any], object]
+    native: tuple[type, ...]
+    show: Callable[[Any], str] = str
+    separator: str | None = None
+
+
+def integer(lowest: int, highest: int | None = None) -> Kind:
+    """A whole number within a range, both ends included."""
+    span = f"from {lowest} to {highest}" if highest is not None else f"of {lowest} or more"
+
+    def parse(value: str | int) -> int:
+        number = int(value) if re.fullmatch(r"-?[0-9]{1,18}", str(value), re.ASCII) else None
+        if number is None or number < lowest or (highest is not None and number > highest):
+            raise ValueError(f"{str(value)!r} will not do: write a whole number {span}")
+        return number
+
+    return Kind("N", parse, (int,))
+
+
+def choice(*words: str) -> Kind:
+    """One of a few words, in any case."""
+
+    def parse(value: str) -> str:
+        if value.lower() not in words:
+            raise ValueError(f"{value!r} is not one of {', '.join(words)}")
+        return value.lower()
+
+    return Kind(f"[{'|'.join(words)}]", parse, (str,))
+
+
+def import_string(*words: str) -> Kind:
+    """One of a few words that uvicorn knows, or `module:attribute` of one's own."""
+    return Kind(f"[{'|'.join(words)}|MODULE:ATTRIBUTE]", str, (str,))
+
+
+def text(metavar: str) -> Kind:
+    """Any text."""
+    return Kind(metavar, str, (str,))
+
+
+def texts(metavar: str, separator: str = r"\s+") -> Kind:
+    """Repeatable text; `separator` is a regular expression, used in environment variables only."""
+    return Kind(metavar, str, (str,), separator=separator)
+
+
+def _number(value: str | float) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value), re.ASCII):
+        raise ValueError(f"{str(value)!r} will not do: write a number such as 20 or 0.25")
+    return float(value)
+
+
+def _boolean(value: str | bool) -> bool:
+    word = str(value).strip().lower()
+    if word not in _WORDS:
+        raise ValueError(f"{str(value)!r} is neither true nor false")
+    return _WORDS[word]
+
+
+def _workers(value: str | int) -> int | str:
+    if str(value).strip() == "auto":
+        return "auto"
+    if not re.fullmatch(r"[0-9]{1,9}", str(value), re.ASCII) or int(value) < 1:
+        raise ValueError(f"{str(value)!r} is no number of workers: write 1 or more, or auto")
+    return int(value)
+
+
+def _application(value: str) -> str:
+    module, colon, attribute = value.partition(":")
+    if module.endswith(".py"):
+        example = module.removesuffix(".py").strip("./").replace("/", ".")
+        raise ValueError(f"{value!r} is a file: name the module instead, {example}:{attribute or 'app'}")
+    if not colon and "." in module:
+        attribute = "app"
+    if not _MODULE.fullmatch(module) or not _MODULE.fullmatch(attribute):
+        raise ValueError(f"{value!r} is no application: write module:attribute, for example main:app")
+    return f"{module}:{attribute}"
+
+
+def _header(value: str) -> str:
+    # uvicorn encodes response headers as latin-1 (uvicorn/config.py, Config.load).
+    if not _HEADER.fullmatch(value) or any(ord(character) > 255 for character in value):
+        raise ValueError(f"{value!r} is not a header: write Name:Value")
+    return value
+
+
+APPLICATION = Kind("APP", _application, (str,))
+BOOLEAN = Kind("BOOLEAN", _boolean, (bool,), show=lambda value: str(value).lower())
+DURATION = Kind("DURATION", parse_duration, (int, float, str), show=format_duration)
+HEADERS = Kind("NAME:VALUE", _header, (str,), separator=r"\s+")
+PASSWORD = text("PASSWORD")
+NUMBER = Kind("SECONDS", _number, (int, float))
+SIZE = Kind("SIZE", parse_size, (int, str))
+SWITCH = Kind(None, _boolean, (bool,), show=lambda value: str(value).lower())
+WORKERS = Kind("N|auto", _workers, (int, str))

@@ -1,0 +1,187 @@
+"""Where settings come from: flags, then the environment, then the file, then defaults.
+
+Every value keeps its level and the place it was written in, because two rules need them: a
+second name counts when it was given at a higher level than the first, and --bind does not go
+together with --host, --port, --uds or --fd.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from reuseport.errors import ConfigurationError
+from reuseport.settings.table import FLAGS, UVICORN_SETTINGS, Flag, Settings, spellings
+from reuseport.settings.validation import validate
+
+
+class Level(IntEnum):
+    """Who said it; the higher one is heard."""
+
+    FILE = 1
+    ENVIRONMENT = 2
+    FLAG = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value somebody gave; `place` names it in messages: "--port", "$PORT", "port in reuseport.toml"."""
+
+    value: Any
+    level: Level
+    place: str
+
+
+# uvicorn's names for what we call otherwise. uvicorn's healthcheck default of 5 s is not taken over:
+# it killed workers that were merely importing something large.
+_SECOND_NAMES = {
+    "graceful_timeout": "timeout_graceful_shutdown",
+    "worker_timeout": "timeout_worker_healthcheck",
+}
+
+
+def load(
+    flags: Mapping[str, Any], environment: Mapping[str, str], directory: Path, config: str | None = None
+) -> Settings:
+    """The settings in force, validated.
+
+    `flags` holds what the command line gave, by field name, already read; `config` is --config;
+    `directory` is where reuseport.toml and pyproject.toml are looked for. Raises ConfigurationError.
+    """
+    given = dict(_from_file(config or environment.get("REUSEPORT_CONFIG"), directory))
+    given.update(_from_environment(environment))
+    given.update((name, Given(value, Level.FLAG, _flag_of(name))) for name, value in flags.items())
+    _refuse_contradicting_addresses(given)
+    for first, second in _SECOND_NAMES.items():
+        if second in given and (first not in given or given[first].level < given[second].level):
+            given[first] = Given(float(given[second].value), given[second].level, given[second].place)
+    if "port" in given and given["port"].place == "$PORT" and "host" not in given:
+        # A platform that sets PORT sends its traffic from outside; gunicorn does the same.
+        given["host"] = Given("0.0.0.0", Level.ENVIRONMENT, "$PORT")
+    settings = Settings(**{name: one.value for name, one in given.items()})
+    validate(settings)
+    return settings
+
+
+def variables_of(name: str) -> tuple[str, ...]:
+    """The environment variables of a setting, the first one that is set counts.
+
+    A repeatable flag is in the singular (--header), its field in the plural: both are taken.
+    """
+    ours = [name, *(flag.lstrip("-").split("/")[0].replace("-", "_") for flag in spellings(name)[-1:])]
+    names = [f"REUSEPORT_{spelling.upper()}" for spelling in dict.fromkeys(ours)]
+    if name in UVICORN_SETTINGS:
+        names.append(f"UVICORN_{name.upper()}")
+    return (*names, *FLAGS[name].variables)
+
+
+def _flag_of(name: str) -> str:
+    return "APP" if name == "app" else spellings(name)[-1]
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Given]]:
+    for name, flag in FLAGS.items():
+        for variable in variables_of(name):
+            # Empty means not given, as for click: `WEB_CONCURRENCY= reuseport` is how a shell unsets.
+            if text := environment.get(variable, "").strip():
+                yield (
+                    name,
+                    Given(_read(flag, _split(flag, text), f"${variable}"), Level.ENVIRONMENT, f"${variable}"),
+                )
+                break
+
+
+def _split(flag: Flag, text: str) -> str | list[str]:
+    if flag.kind.separator is None:
+        return text
+    return [part for part in re.split(flag.kind.separator, text) if part]
+
+
+def _read(flag: Flag, value: Any, place: str) -> Any:
+    try:
+        return tuple(map(flag.kind.parse, value)) if flag.kind.separator else flag.kind.parse(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{place}: {error}") from error
+
+
+def _from_file(config: str | None, directory: Path) -> Iterator[tuple[str, Given]]:
+    path = directory / config if config else _default_file(directory)
+    if path is None:
+        return
+    table = _table(path, config)
+    shown = config or path.name
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in FLAGS:
+            raise ConfigurationError(f"{shown}: there is no setting {key!r}{_nearest(name)}")
+        if key != name and name in table:
+            raise ConfigurationError(f"{shown}: {key} and {name} are the same setting: keep one of them")
+        yield (
+            name,
+            Given(_checked(FLAGS[name], value, f"{name} in {shown}"), Level.FILE, f"{name} in {shown}"),
+        )
+
+
+def _default_file(directory: Path) -> Path | None:
+    for path in (directory / "reuseport.toml", directory / "pyproject.toml"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _table(path: Path, config: str | None) -> dict[str, Any]:
+    """The file's settings: the whole file, or [tool.reuseport] of a pyproject.toml."""
+    shown = config or path.name
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the configuration {shown}: {error.strerror}") from error
+    except (
+        ValueError
+    ) as error:  # tomllib.TOMLDecodeError names line and column; so does UnicodeDecodeError the byte
+        raise ConfigurationError(f"{shown} is not TOML: {error}") from error
+    if path.name != "pyproject.toml":
+        return document
+    tools = document.get("tool", {})
+    section = tools.get("reuseport") if isinstance(tools, dict) else None
+    if section is None and config:
+        raise ConfigurationError(f"{shown} has no [tool.reuseport]: add it, or name another --config")
+    if not isinstance(section, dict | None):
+        raise ConfigurationError(f"{shown}: reuseport is no table: write [tool.reuseport] and keys below it")
+    return section or {}
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, FLAGS, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ": see reuseport --help for the names"
+
+
+def _checked(flag: Flag, value: Any, place: str) -> Any:
+    """The value of a key, refused when TOML says it is of another type: port = "8000" is a mistake."""
+    parts = value if flag.kind.separator and isinstance(value, list) else [value]
+    if (flag.kind.separator and not isinstance(value, list)) or any(
+        type(part) not in flag.kind.native for part in parts
+    ):
+        wanted = " or ".join(_TOML_NAMES[native] for native in flag.kind.native)
+        wanted = f"a list, each {wanted}" if flag.kind.separator else wanted
+        raise ConfigurationError(f"{place}: {value!r} will not do: write {wanted}")
+    return _read(flag, value, place)
+
+
+_TOML_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _refuse_contradicting_addresses(given: Mapping[str, Given]) -> None:
+    bind = given.get("bind")
+    if bind is None:
+        return
+    for name in ("host", "port", "uds", "fd"):
+        other = given.get(name)
+        if other is not None and other.level >= bind.level:
+            raise ConfigurationError(
+                f"{bind.place} and {other.place} both say where to listen: give the address with one of them"
+            )

@@ -1,0 +1,333 @@
+"""Every setting, once: name, default, flags, kind, topic and help. All else derives from this table.
+
+The options of the command line, the names in the environment, the keys of the file, the text of
+--help and the tests are read off the fields below; to add a setting is to add a field.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+from reuseport.errors import ConfigurationError
+from reuseport.settings.kinds import (
+    APPLICATION,
+    BOOLEAN,
+    DURATION,
+    HEADERS,
+    NUMBER,
+    PASSWORD,
+    SIZE,
+    SWITCH,
+    WORKERS,
+    Kind,
+    choice,
+    import_string,
+    integer,
+    text,
+    texts,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """What a field says about itself beyond its type and default.
+
+    `spellings` as click takes them (`--a/--no-a` is a pair); empty means `--` and the field's name.
+    `variables` are last names in the environment, asked after REUSEPORT_… and UVICORN_….
+    What stands under a "uvicorn: …" heading keeps uvicorn's name, default and meaning.
+    """
+
+    heading: str
+    kind: Kind
+    about: str
+    spellings: tuple[str, ...]
+    variables: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A group of settings under one heading of --help; called, it makes one field of the table."""
+
+    heading: str
+
+    def __call__(
+        self, default: T, kind: Kind, about: str, *spellings: str, variables: tuple[str, ...] = ()
+    ) -> T:
+        flag = Flag(self.heading, kind, about, spellings, variables)
+        # A password has no place in a log line or a traceback that shows the settings.
+        made: T = field(default=default, repr=kind is not PASSWORD, metadata={"flag": flag})
+        return made
+
+
+_application, _workers, _address = Topic("Application"), Topic("Workers"), Topic("Address")
+_balance, _identity = Topic("Balance"), Topic("Privileges")
+_recycling, _files = Topic("Recycling"), Topic("Logs and files")
+_admin = Topic("Control and admin")
+_listen, _run, _speak = Topic("uvicorn: address"), Topic("uvicorn: application"), Topic("uvicorn: protocols")
+_head, _limit, _log = Topic("uvicorn: headers"), Topic("uvicorn: limits"), Topic("uvicorn: logs")
+_tls, _watch = Topic("uvicorn: TLS"), Topic("uvicorn: reload")
+
+_NAT = integer(0)
+_PATHS = texts("PATH", separator=":")
+
+# Not for uvicorn.Config in a worker: the launcher binds, watches, counts and logs in its place.
+_LAUNCHER_DOES = frozenset(
+    {
+        *("app", "app_dir", "workers", "log_config", "timeout_worker_healthcheck"),
+        *("host", "port", "uds", "fd", "limit_max_requests", "limit_max_requests_jitter"),
+        *("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One run's settings. Durations are in seconds, sizes in bytes; 0 switches a limit off."""
+
+    app: str = _application(
+        "reuseport.demo:app", APPLICATION, "module:attribute; a dotted module alone means :app"
+    )
+    workers: int | Literal["auto"] = _workers(
+        1,
+        WORKERS,
+        "Number of workers; auto follows CPUs and memory.",
+        "-w",
+        "--workers",
+        variables=("WEB_CONCURRENCY",),
+    )
+    startup_timeout: float = _workers(60.0, DURATION, "Kill a worker that is not ready in time; 0 = never.")
+    worker_timeout: float = _workers(
+        30.0,
+        DURATION,
+        "Kill a worker whose event loop is silent for so long; 0 = never.",
+        "-t",
+        "--worker-timeout",
+    )
+    graceful_timeout: float = _workers(
+        30.0, DURATION, "How long a worker may finish its requests when it must go."
+    )
+    shutdown_delay: float = _workers(
+        0.0, DURATION, "Serve on for so long after SIGTERM, while load balancers notice."
+    )
+
+    bind: tuple[str, ...] = _address(
+        (),
+        texts("ADDRESS", separator=r"[\s,]+"),
+        "HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd://N; repeatable.",
+        "-b",
+        "--bind",
+    )
+    join: bool = _address(False, SWITCH, "Share the port even if another program listens on it.")
+
+    balance: Literal["auto", "least-loaded", "round-robin", "cpu", "hash"] = _balance(
+        "auto",
+        choice("auto", "least-loaded", "round-robin", "cpu", "hash"),
+        "How the kernel chooses a worker; auto is least-loaded where it can be had, else hash.",
+    )
+    pin_cpus: bool = _balance(False, SWITCH, "Run each slot's worker on one CPU, the slots in turn.")
+    rebalance: bool = _balance(
+        True,
+        SWITCH,
+        "Move keep-alive connections from busy workers to idle ones.",
+        "--rebalance/--no-rebalance",
+    )
+
+    user: str | None = _identity(
+        None, text("USER"), "Run the workers as this user, a name or a number.", "-u", "--user"
+    )
+    group: str | None = _identity(None, text("GROUP"), "Run the workers with this group.", "-g", "--group")
+
+    worker_lifetime: float = _recycling(0.0, DURATION, "Replace a worker of this age; 0 = never.")
+    worker_lifetime_jitter: float = _recycling(
+        0.0, DURATION, "Add up to so much to each worker's lifetime, at random."
+    )
+    worker_max_rss: int = _recycling(
+        0, SIZE, "Replace a worker whose resident memory is above this; 0 = never."
+    )
+
+    log_format: Literal["text", "json"] = _files(
+        "text", choice("text", "json"), "One line of text or one JSON object per event."
+    )
+    log_file: str | None = _files(
+        None, text("PATH"), "Append the log to this file instead of stderr; reopened on SIGUSR1."
+    )
+    access_log_file: str | None = _files(
+        None, text("PATH"), "Append the access log to this file instead of stdout; reopened on SIGUSR1."
+    )
+    pid_file: str | None = _files(None, text("PATH"), "Write the launcher's pid here.", "-p", "--pid-file")
+
+    control: str | None = _admin(
+        None, text("PATH"), "Put the control socket here; without it, into the runtime directory."
+    )
+    no_control: bool = _admin(False, SWITCH, "Open no control socket.")
+    admin: str | None = _admin(
+        None, text("ADDRESS"), "Serve page, API, probes and metrics at HOST:PORT or unix:PATH."
+    )
+    admin_token_file: str | None = _admin(
+        None, text("PATH"), "Who sends the token in this file may also act at the admin address."
+    )
+    admin_hosts: tuple[str, ...] = _admin(
+        (), texts("NAME"), "Answer also to this host name at the admin address; repeatable.", "--admin-host"
+    )
+    admin_open: bool = _admin(
+        False, SWITCH, "Let the admin address be reached from other machines without a token."
+    )
+    min_ready: int = _admin(1, integer(1), "So many workers must be ready for /readyz to say so.")
+
+    host: str = _listen(
+        "127.0.0.1", text("HOST"), "Listen on this host; 0.0.0.0 when only $PORT says where to listen."
+    )
+    port: int = _listen(
+        8000, integer(0, 65535), "Listen on this port; 0 picks a free one.", variables=("PORT",)
+    )
+    uds: str | None = _listen(None, text("PATH"), "Listen on this unix socket.")
+    fd: int | None = _listen(None, _NAT, "Listen on the socket of this file descriptor.")
+    backlog: int = _listen(2048, integer(1), "How many connections may wait in each accept queue.")
+    root_path: str = _listen("", text("PATH"), "ASGI root_path of an application below a given URL path.")
+
+    app_dir: str = _run("", text("PATH"), "Look for APP here; empty means the current directory.")
+    factory: bool = _run(False, SWITCH, "APP is a function that returns the application.")
+    interface: str = _run("auto", choice("auto", "asgi3", "asgi2", "wsgi"), "Interface of the application.")
+    lifespan: str = _run("auto", choice("auto", "on", "off"), "Whether to run lifespan events.")
+    env_file: str | None = _run(None, text("PATH"), "Load the workers' environment from this file.")
+    reset_contextvars: bool = _run(False, SWITCH, "Run each request in a fresh contextvars.Context.")
+
+    loop: str = _speak("auto", import_string("auto", "asyncio", "uvloop", "zuvloop"), "Event loop.")
+    http: str = _speak("auto", import_string("auto", "h11", "httptools", "zttp"), "HTTP implementation.")
+    http2: bool = _speak(False, SWITCH, "Speak HTTP/2; needs --http zttp.")
+    h11_max_incomplete_event_size: int | None = _speak(
+        None, integer(1), "For h11: bytes to buffer of an incomplete event."
+    )
+    ws: str = _speak(
+        "auto",
+        import_string("auto", "none", "websockets", "websockets-sansio", "wsproto"),
+        "WebSocket implementation.",
+    )
+    ws_max_size: int = _speak(16777216, _NAT, "Largest WebSocket message, in bytes.")
+    ws_max_queue: int = _speak(32, _NAT, "Longest queue of WebSocket messages.")
+    ws_ping_interval: float = _speak(20.0, NUMBER, "Seconds between WebSocket pings.")
+    ws_ping_timeout: float = _speak(20.0, NUMBER, "Seconds to wait for a WebSocket pong.")
+    ws_per_message_deflate: bool = _speak(True, BOOLEAN, "Compress WebSocket messages.")
+
+    proxy_headers: bool = _head(
+        True,
+        SWITCH,
+        "Trust X-Forwarded-Proto and X-Forwarded-For of --forwarded-allow-ips.",
+        "--proxy-headers/--no-proxy-headers",
+    )
+    forwarded_allow_ips: str | None = _head(
+        None,
+        text("ADDRESSES"),
+        "Proxies to trust, comma separated; * means all. Without it 127.0.0.1,::1.",
+        variables=("FORWARDED_ALLOW_IPS",),
+    )
+    server_header: bool = _head(True, SWITCH, "Send the Server header.", "--server-header/--no-server-header")
+    date_header: bool = _head(True, SWITCH, "Send the Date header.", "--date-header/--no-date-header")
+    headers: tuple[str, ...] = _head(
+        (), HEADERS, "Send this header with every response; repeatable.", "--header"
+    )
+
+    limit_concurrency: int | None = _limit(
+        None, integer(1), "Connections or tasks per worker beyond which it answers 503."
+    )
+    limit_max_requests: int | None = _limit(None, integer(1), "Replace a worker after so many requests.")
+    limit_max_requests_jitter: int = _limit(0, _NAT, "Add up to so many to each worker's limit, at random.")
+    timeout_keep_alive: int = _limit(5, _NAT, "Seconds after which an idle connection is closed.")
+    timeout_graceful_shutdown: int | None = _limit(
+        None, _NAT, "Second name of --graceful-timeout, in seconds."
+    )
+    timeout_worker_healthcheck: int = _limit(
+        5, _NAT, "Second name of --worker-timeout, in seconds; not given, --worker-timeout holds."
+    )
+
+    log_config: str | None = _log(None, text("PATH"), "Logging configuration: .ini, .json or .yaml.")
+    log_level: str | None = _log(
+        None, choice("critical", "error", "warning", "info", "debug", "trace"), "Log level; without it info."
+    )
+    access_log: bool = _log(True, SWITCH, "Write an access log.", "--access-log/--no-access-log")
+    use_colors: bool | None = _log(
+        None,
+        SWITCH,
+        "Colour the log; without it, where stderr is a terminal.",
+        "--use-colors/--no-use-colors",
+    )
+
+    ssl_keyfile: str | None = _tls(
+        None, text("PATH"), "Private key; not needed when the certificate file holds it."
+    )
+    ssl_certfile: str | None = _tls(None, text("PATH"), "Certificate chain; turns TLS on.")
+    ssl_keyfile_password: str | None = _tls(
+        None, PASSWORD, "Password of the private key; safer in the environment."
+    )
+    ssl_version: int = _tls(17, _NAT, "ssl.PROTOCOL_… as a number; 17 is PROTOCOL_TLS_SERVER.")
+    ssl_cert_reqs: int = _tls(0, integer(0, 2), "Client certificates: 0 none, 1 optional, 2 required.")
+    ssl_ca_certs: str | None = _tls(None, text("PATH"), "Authorities to verify client certificates with.")
+    ssl_ciphers: str | None = _tls(None, text("CIPHERS"), "OpenSSL cipher list.")
+
+    reload: bool = _watch(False, SWITCH, "Reload when a file changes.")
+    reload_dirs: tuple[str, ...] = _watch((), _PATHS, "Watch this directory; repeatable.", "--reload-dir")
+    reload_includes: tuple[str, ...] = _watch(
+        (), texts("PATTERN"), "Watch files like this; repeatable.", "--reload-include"
+    )
+    reload_excludes: tuple[str, ...] = _watch(
+        (), texts("PATTERN"), "Do not watch files like this; repeatable.", "--reload-exclude"
+    )
+    reload_delay: float = _watch(0.25, NUMBER, "Seconds between two looks at the files.")
+
+    def to_json(self) -> str:
+        """One line that `from_json` turns back into equal settings, for handing to a worker."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, document: str) -> "Settings":
+        """The settings that `to_json` wrote. Raises ConfigurationError for anything else."""
+        try:
+            values = json.loads(document)
+            # JSON has no tuples and no field here is a list, so every list was one.
+            fitted: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**fitted)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ConfigurationError(
+                f"these settings were not written by Settings.to_json: {error}"
+            ) from error
+
+    def uvicorn_options(self) -> dict[str, Any]:
+        """Keyword arguments of uvicorn.Config in a worker: uvicorn's own settings, except what
+        the launcher does in its place (application, addresses, workers, reload, limits, logging).
+        """
+        options = {name: getattr(self, name) for name in UVICORN_SETTINGS - _LAUNCHER_DOES}
+        # RFC 9110 §5.5: white space around a field value is not part of it.
+        options["headers"] = [
+            (name, value.strip(" \t")) for name, _, value in (h.partition(":") for h in self.headers)
+        ]
+        # uvicorn takes whole seconds; rounding down would cut a request short, and 0 at once.
+        options["timeout_graceful_shutdown"] = math.ceil(self.graceful_timeout)
+        return options
+
+    def binds(self) -> tuple[str, ...]:
+        """The addresses in force, spelled as for --bind: --bind itself, else --uds, else --fd,
+        else --host and --port.
+        """
+        if self.bind:
+            return self.bind
+        if self.uds is not None:
+            return (f"unix:{self.uds}",)
+        if self.fd is not None:
+            return (f"fd://{self.fd}",)
+        bare_ipv6 = ":" in self.host and not self.host.startswith("[")
+        return (f"[{self.host}]:{self.port}" if bare_ipv6 else f"{self.host}:{self.port}",)
+
+
+FLAGS: dict[str, Flag] = {field.name: field.metadata["flag"] for field in fields(Settings)}
+DEFAULTS = Settings()
+UVICORN_SETTINGS = frozenset(
+    name for name, flag in FLAGS.items() if flag.heading.startswith("uvicorn") or name in {"app", "workers"}
+)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """The flags of a setting as click takes them, for example `("-w", "--workers")`."""
+    return FLAGS[name].spellings or ("--" + name.replace("_", "-"),)

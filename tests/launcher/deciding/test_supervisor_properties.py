@@ -1,0 +1,579 @@
+"""The supervisor against arbitrary worlds: whatever dies, hangs or is asked for, its promises hold.
+
+The world of the machine is a set of pretended processes with a pretended clock. A process becomes ready,
+falls silent, leaves, reaches a limit or dies whenever hypothesis likes; only a killed one has no choice.
+`BUGS` are defects put into the supervisor on purpose: each must be found, or the properties prove nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import Phase as HypothesisPhase
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding.events import Action, Event, Reason
+from reuseport.launcher.deciding.phases import SERVING, Phase
+from reuseport.launcher.deciding.slots import Policy, Slot, Worker
+from reuseport.launcher.deciding.supervisor import Supervisor
+
+CAPACITY = 5
+RECYCLES = [Reason.MAX_REQUESTS, Reason.MAX_RSS]
+
+
+class World(RuleBasedStateMachine):
+    """Pretended processes around a real supervisor."""
+
+    supervisor_class: type[Supervisor] = Supervisor
+
+    @initialize(
+        workers=st.integers(1, 4),
+        seed=st.integers(0, 2**16),
+        delay=st.sampled_from([0.0, 3.0]),
+        lifetime=st.sampled_from([0.0, 40.0]),
+        at_once=st.integers(1, 4),
+    )
+    def launch(self, workers: int, seed: int, delay: float, lifetime: float, at_once: int) -> None:
+        self.now = 1000.0
+        self.policy = Policy(
+            workers=workers,
+            capacity=CAPACITY,
+            starts_at_once=at_once,
+            graceful_timeout=8.0,
+            shutdown_delay=delay,
+            worker_timeout=6.0,
+            startup_timeout=9.0,
+            lifetime=lifetime,
+            lifetime_jitter=5.0,
+        )
+        self.supervisor = self.supervisor_class(self.policy, random.Random(seed))
+        self.alive: dict[int, ev.Spawn] = {}
+        self.ready: set[int] = set()
+        self.killed: set[int] = set()
+        self.silent: set[int] = set()
+        self.fostering: set[tuple[int, int]] = set()
+        self.escrow: set[int] = set()
+        self.steered: dict[int, int | None] = {}
+        self.pulse = 0
+        self.stop_asked = False
+        self.ever_ready = False
+        self.exit_code: int | None = None
+        self.feed(ev.Begin())
+
+    # ── the world ─────────────────────────────────────────────────────────────────────────────────────
+
+    def feed(self, event: Event) -> None:
+        """Give the supervisor an event, and check every action it answers with."""
+        phases = {number: worker.phase for number, worker in self.supervisor.workers.items()}
+        stopping = self.stop_asked or self.supervisor._stopping is not None
+        for action in self.supervisor.handle(event, self.now):
+            self.obey(action, phases, stopping)
+
+    def obey(self, action: Action, phases: dict[int, Phase], stopping: bool) -> None:  # noqa: C901 - ditto
+        match action:
+            case ev.Spawn(worker, slot, desk):
+                assert not stopping, "nothing starts while stopping"
+                assert slot not in self.drained(), "nothing starts in a slot that is out of service"
+                assert worker not in self.alive
+                assert desk not in {spawn.desk for spawn in self.alive.values() if spawn.slot == slot}
+                self.alive[worker] = action
+            case ev.Drain(worker, _, heirs):
+                assert worker in self.alive
+                assert phases[worker] in SERVING or worker in self.ready, "only who serves is drained"
+                assert stopping or heirs, "a connection has somewhere to go"
+                self.fostering = {pair for pair in self.fostering if pair[0] != worker}
+                self.check_drain(self.alive[worker].slot, worker, stopping)
+            case ev.Terminate(worker):
+                assert worker in self.alive
+                assert worker not in self.ready, "who serves is drained, not terminated"
+            case ev.Abort(worker):
+                assert worker in self.alive
+            case ev.Kill(worker):
+                assert worker in self.alive
+                self.killed.add(worker)
+            case ev.Release():
+                assert self.supervisor._stopping is not None, "a slot keeps its listeners to the end"
+            case ev.Foster(worker, slot):
+                assert worker in self.ready
+                assert self.alive[worker].slot != slot
+                assert (worker, slot) not in self.fostering
+                self.fostering.add((worker, slot))
+            case ev.Unfoster(worker, slot):
+                assert (worker, slot) in self.fostering
+                self.fostering.remove((worker, slot))
+            case ev.Steer(slot, desk):
+                assert slot in self.escrow, "only a listener can be steered to"
+                assert self.steered.get(slot) != desk
+                self.steered[slot] = desk
+            case ev.Exit(code):
+                assert not self.alive, "no orphans"
+                assert self.exit_code is None, "exits once"
+                self.exit_code = code
+            case ev.Report():
+                pass
+
+    def check_drain(self, slot: int, worker: int, stopping: bool) -> None:
+        if stopping or self.supervisor._stopping is not None or slot not in self.wanted():
+            return
+        successors = [n for n, spawn in self.alive.items() if spawn.slot == slot and n != worker]
+        assert any(n in self.ready for n in successors), "nothing drains without a ready successor"
+
+    def numbers(self, pick: Callable[[int], bool] = lambda number: True) -> list[int]:
+        return sorted(number for number in self.alive if pick(number))
+
+    def running(self) -> bool:
+        return self.exit_code is None
+
+    def drained(self) -> set[int]:
+        return {slot.number for slot in self.supervisor.slots.values() if slot.drained}
+
+    def wanted(self) -> list[int]:
+        return sorted(set(range(self.supervisor.target)) - self.drained())
+
+    # ── what can happen ───────────────────────────────────────────────────────────────────────────────
+
+    @precondition(lambda self: self.numbers(lambda n: n not in self.ready))
+    @rule(data=st.data())
+    def becomes_ready(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.numbers(lambda n: n not in self.ready)))
+        # The ready message of a worker that has just been given up changes nothing.
+        self.binds_first(number)
+        if self.supervisor.workers[number].phase is Phase.STARTING:
+            self.ready.add(number)
+            self.ever_ready = True
+        self.feed(ev.WorkerReady(number))
+
+    @precondition(lambda self: self.numbers(lambda n: n not in self.ready))
+    @rule(data=st.data())
+    def binds(self, data: st.DataObject) -> None:
+        self.binds_first(data.draw(st.sampled_from(self.numbers(lambda n: n not in self.ready))))
+
+    def binds_first(self, number: int) -> None:
+        """A slot's first worker binds its listeners; the others adopt them."""
+        if self.alive[number].slot not in self.escrow:
+            self.escrow.add(self.alive[number].slot)
+            self.feed(ev.WorkerListens(number))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def dies(self, data: st.DataObject) -> None:
+        self.bury(data.draw(st.sampled_from(self.numbers())))
+
+    def bury(self, number: int) -> None:
+        del self.alive[number]
+        self.ready.discard(number)
+        self.silent.discard(number)
+        self.fostering = {pair for pair in self.fostering if pair[0] != number}
+        self.feed(ev.WorkerExited(number, f"worker {number} is gone"))
+
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data())
+    def leaves(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.ready)))
+        if self.supervisor.workers[number].leaving:  # the second time it does not wait, and lets go
+            self.fostering = {pair for pair in self.fostering if pair[0] != number}
+        self.feed(ev.WorkerLeaving(number))
+
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data(), reason=st.sampled_from(RECYCLES))
+    def reaches_a_limit(self, data: st.DataObject, reason: Reason) -> None:
+        self.feed(ev.LimitReached(data.draw(st.sampled_from(sorted(self.ready))), reason, "limit"))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def falls_silent_or_turns(self, data: st.DataObject) -> None:
+        self.silent ^= {data.draw(st.sampled_from(self.numbers()))}
+
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data())
+    def clients_wait_in_vain(self, data: st.DataObject) -> None:
+        slots = sorted({spawn.slot for spawn in self.alive.values()})
+        stuck = data.draw(st.sets(st.sampled_from(slots), min_size=1))
+        late = data.draw(st.sets(st.sampled_from(self.numbers())))
+        late |= {number for number, spawn in self.alive.items() if spawn.slot in stuck}
+        self.feed(ev.Stuck(frozenset(stuck), frozenset(late), dict.fromkeys(self.alive, 1)))
+
+    # Short steps: long ones hide what two quick requests do to one slot.
+    @rule(step=st.sampled_from([0.0, 0.1, 0.1, 0.5, 0.5, 2.0]), late=st.sampled_from([0.0, 0.0, 0.0, 20.0]))
+    def time_goes_on(self, step: float, late: float) -> None:
+        self.now += step + late
+        self.tick(late)
+
+    def tick(self, late: float = 0.0) -> None:
+        self.pulse += 1
+        pulses = {number: 0 if number in self.silent else self.pulse for number in self.supervisor.workers}
+        self.feed(ev.Tick(pulses, dict.fromkeys(pulses, 0), late))
+
+    @precondition(lambda self: self.running())
+    @rule()
+    def is_asked_to_reload(self) -> None:
+        self.feed(ev.ReloadRequested())
+
+    @precondition(lambda self: self.running())
+    @rule(by=st.sampled_from([-1, 1]))
+    def is_asked_to_scale(self, by: int) -> None:
+        self.feed(ev.ScaleRequested(by))
+
+    @precondition(lambda self: self.running())
+    @rule(workers=st.integers(0, CAPACITY + 1))
+    def is_asked_for_so_many(self, workers: int) -> None:
+        self.asks(ev.ScaleTo(workers))
+
+    @precondition(lambda self: self.running())
+    @rule(slot=st.integers(-1, CAPACITY))
+    def is_asked_to_drain_a_slot(self, slot: int) -> None:
+        self.asks(ev.DrainRequested(slot))
+
+    @precondition(lambda self: self.running())
+    @rule(slot=st.integers(-1, CAPACITY))
+    def is_asked_to_restart_a_slot(self, slot: int) -> None:
+        self.asks(ev.RestartRequested(slot))
+
+    def asks(self, request: ev.ScaleTo | ev.DrainRequested | ev.RestartRequested) -> None:
+        """An objection changes nothing."""
+        why = self.supervisor.objection(request)
+        before = self.supervisor.target, self.drained()
+        self.feed(request)
+        if why is not None:
+            assert (self.supervisor.target, self.drained()) == before
+        elif isinstance(request, ev.DrainRequested):
+            assert request.slot in self.drained()
+        elif isinstance(request, ev.RestartRequested):
+            assert request.slot not in self.drained()
+        else:
+            assert self.supervisor.target == request.workers
+
+    # Rare, or every run would end before anything interesting happens.
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), chance=st.integers(0, 15))
+    def is_asked_to_stop(self, data: st.DataObject, chance: int) -> None:
+        if chance == 0:
+            events: list[Event] = [ev.StopRequested(), ev.StopRequested(), ev.QuitRequested()]
+            event = data.draw(st.sampled_from(events))
+            self.stop_asked = True
+            self.feed(event)
+
+    # ── what always holds ─────────────────────────────────────────────────────────────────────────────
+
+    @invariant()
+    def knows_exactly_the_living(self) -> None:
+        assert set(self.supervisor.workers) == set(self.alive)
+        in_slots = [worker.number for slot in self.supervisor.slots.values() for worker in slot.workers]
+        assert sorted(in_slots) == sorted(self.alive)
+
+    @invariant()
+    def at_most_two_in_a_slot(self) -> None:
+        slots = [spawn.slot for spawn in self.alive.values()]
+        assert all(slots.count(slot) <= 2 for slot in slots)
+
+    @invariant()
+    def at_most_one_holds_a_slot(self) -> None:
+        for slot in self.supervisor.slots.values():
+            assert sum(worker.phase in SERVING for worker in slot.workers) <= 1
+
+    @invariant()
+    def one_planned_replacement_at_a_time(self) -> None:
+        planned = {Reason.RELOAD, Reason.LIFETIME, Reason.RESTART, *RECYCLES}
+        overlaps = [
+            worker
+            for worker in self.supervisor.workers.values()
+            if worker.phase is Phase.STARTING
+            and worker.reason in planned
+            # With nobody to replace it is a start like any other: its slot was scaled away, and is back.
+            and self.supervisor.slots[worker.slot].serving() is not None
+            and worker.slot in self.wanted()
+        ]
+        assert len(overlaps) <= 1
+
+    @invariant()
+    def everybody_serves_or_has_a_deadline(self) -> None:
+        for worker in self.supervisor.workers.values():
+            assert (
+                worker.phase in SERVING
+                or (worker.deadline is not None and worker.deadline > self.now)
+                or worker.number in self.killed
+            )
+
+    @invariant()
+    def no_slot_is_forgotten(self) -> None:
+        supervisor = self.supervisor
+        if supervisor._stopping is not None or not self.ever_ready:
+            return
+        starting = sum(worker.phase is Phase.STARTING for worker in supervisor.workers.values())
+        for number in self.wanted():
+            slot = supervisor.slots.get(number)
+            if starting < self.policy.starts_at_once:
+                assert slot is not None
+                assert not slot.missing() or slot.full() or slot.retry_at > self.now
+
+    @invariant()
+    def some_slot_is_wanted(self) -> None:
+        assert self.wanted()
+
+    @invariant()
+    def where_clients_connect_somebody_accepts(self) -> None:
+        supervisor = self.supervisor
+        if supervisor._stopping is not None:
+            return
+        workers = supervisor.workers.values()
+        able = {worker.slot for worker in workers if worker.phase is Phase.READY and not worker.late}
+        attended = {worker.slot for worker in workers if worker.attends()}
+        assert {slot.number for slot in supervisor.slots.values() if slot.opened} == self.escrow
+        for slot in supervisor.slots.values():
+            carers = [worker for worker, fostered in self.fostering if fostered == slot.number]
+            assert len(carers) <= 1
+            if slot.number in attended or not slot.opened:
+                assert not carers, "who is served is not fostered"
+            elif able - {slot.number}:
+                assert carers
+                assert supervisor.workers[carers[0]].phase is Phase.READY
+                assert not supervisor.workers[carers[0]].late
+
+    @invariant()
+    def the_kernel_knows_whom_a_slot_is_for(self) -> None:
+        supervisor = self.supervisor
+        if supervisor._stopping is None:
+            for slot in supervisor.slots.values():
+                serving = slot.serving()
+                assert self.steered.get(slot.number) == (None if serving is None else serving.desk)
+
+    @invariant()
+    def a_plan_waits_for_the_living(self) -> None:
+        for swap in self.supervisor._rollout.swaps:
+            assert swap.successor is None or swap.successor in self.alive
+
+    @invariant()
+    def deadlines_lie_ahead(self) -> None:
+        due = self.supervisor.next_deadline()
+        assert due is None or due > self.now
+
+    # ── how it must end ───────────────────────────────────────────────────────────────────────────────
+
+    def teardown(self) -> None:
+        if not hasattr(self, "supervisor"):
+            return
+        if not self.stop_asked and self.exit_code is None and self.ever_ready:
+            self.heals()
+        self.stops()
+
+    def heals(self) -> None:
+        """When workers behave, every slot is served again and every plan is carried out."""
+        self.silent.clear()
+        for slot in self.drained():
+            if slot < self.supervisor.target:
+                self.feed(ev.RestartRequested(slot))
+        for _ in range(600):
+            for number in self.numbers():
+                worker = self.supervisor.workers.get(number)
+                if worker is None:
+                    continue
+                if worker.phase in (Phase.DRAINING, Phase.DYING):
+                    self.bury(number)
+                elif worker.phase is Phase.STARTING and number not in self.ready:
+                    self.binds_first(number)
+                    self.ready.add(number)
+                    self.feed(ev.WorkerReady(number))
+            served = sorted(number for number, slot in self.supervisor.slots.items() if slot.serving())
+            if served == list(range(self.supervisor.target)) and not self.supervisor._rollout.swaps:
+                break
+            self.now += 0.5
+            self.tick()
+        served = sorted(number for number, slot in self.supervisor.slots.items() if slot.serving())
+        assert served == list(range(self.supervisor.target))
+        assert not self.supervisor._rollout.swaps
+        assert self.supervisor._rollout.generation is None
+        for _ in range(4):
+            self.now += 0.5
+            self.tick()
+        fostered = {slot for _, slot in self.fostering}
+        assert fostered.isdisjoint(served), "who turns again needs no foster for long"
+
+    def stops(self) -> None:
+        """From any state, a stop and the deadlines reach the exit, though nobody listens."""
+        if self.exit_code is None:
+            self.stop_asked = True
+            self.feed(ev.StopRequested())
+        self.silent |= set(self.alive)
+        for _ in range(200):
+            if self.exit_code is not None:
+                break
+            for number in [number for number in self.numbers() if number in self.killed]:
+                self.bury(number)
+            due = self.supervisor.next_deadline()
+            if due is not None:
+                self.now = due
+            self.tick()
+        assert self.exit_code is not None, "a stop ends in an exit"
+        assert self.exit_code == 0 or not self.ever_ready
+
+
+World.TestCase.settings = settings(
+    max_examples=600,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
+TestSupervisor = World.TestCase
+
+
+# ── defects on purpose ────────────────────────────────────────────────────────────────────────────────
+
+
+class DrainsBeforeReady(Supervisor):
+    """Stop before start."""
+
+    def _start_swap(self, now: float) -> None:
+        for swap in self._rollout.swaps:
+            serving = self._slot(swap.slot).serving()
+            if swap.successor is None and serving is not None:
+                self._drain(serving, (swap.slot,), now)
+        super()._start_swap(now)
+
+
+class ForgetsTheDesk(Supervisor):
+    """Two workers write one scoreboard row."""
+
+    def _spawn(self, slot: Slot, generation: int, reason: Reason, now: float) -> Worker:
+        worker = super()._spawn(slot, generation, reason, now)
+        spawn = self._actions.pop()
+        assert isinstance(spawn, ev.Spawn)
+        self._actions.append(ev.Spawn(spawn.worker, spawn.slot, 0, spawn.generation, spawn.reason))
+        return worker
+
+
+class Crowds(Supervisor):
+    """Two quick reloads put three workers into one slot."""
+
+    def _start_swap(self, now: float) -> None:
+        for swap in self._rollout.swaps:
+            slot = self._slot(swap.slot)
+            if swap.successor is None and slot.starting() is None:
+                first, slot.workers[:] = slot.workers[:1], slot.workers[1:]
+                swap.successor = self._spawn(slot, 1, swap.reason, now).number
+                slot.workers[:0] = first
+                return
+
+
+class RestartsWhileStopping(Supervisor):
+    """A crash during the stop is answered with a restart."""
+
+    def _finish_stop(self, now: float) -> None:
+        self._fill(now)
+        super()._finish_stop(now)
+
+
+class WaitsForever(Supervisor):
+    """A draining worker has no deadline."""
+
+    def _drain(self, worker: Worker, heirs: tuple[int, ...], now: float) -> None:
+        super()._drain(worker, heirs, now)
+        worker.deadline = None
+
+
+class LosesARecycle(Supervisor):
+    """A failed successor leaves its swap hanging, and with it every later one."""
+
+    def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
+        swap = self._rollout.of_successor(worker.number)
+        super()._lost(worker, why, reason, now)
+        if swap is not None and swap.reason is not Reason.RELOAD:
+            swap.successor = worker.number
+
+
+class NeverRetries(Supervisor):
+    """The first crash of a slot is its last."""
+
+    def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
+        super()._lost(worker, why, reason, now)
+        self.slots[worker.slot].retry_at = now + 1e6
+
+
+class KeepsTheEscrowNot(Supervisor):
+    """A crash releases the listeners of a slot that is still wanted."""
+
+    def _on_exited(self, worker: Worker, how: str, blame: ev.Blame, now: float) -> None:
+        super()._on_exited(worker, how, blame, now)
+        self._actions.append(ev.Release())
+
+
+class FostersOnlyOnce(Supervisor):
+    """A sibling that dies while it fosters has no successor in that."""
+
+    def _advance(self, now: float) -> None:
+        before = {slot.number: slot.foster for slot in self.slots.values()}
+        super()._advance(now)
+        orphaned = {slot for slot, foster in before.items() if foster and foster not in self.workers}
+        self._actions = [a for a in self._actions if not (isinstance(a, ev.Foster) and a.slot in orphaned)]
+
+
+class ForgetsWhoIsDrained(Supervisor):
+    """A slot that is out of service is filled like any other."""
+
+    def _wanted(self) -> list[int]:
+        return list(range(self.target))
+
+
+class NeverFences(Supervisor):
+    """The kernel goes on choosing a slot whose worker is dead."""
+
+    def _steer(self) -> None:
+        super()._steer()
+        self._actions = [a for a in self._actions if not (isinstance(a, ev.Steer) and a.desk is None)]
+
+
+class NeverForgives(Supervisor):
+    """Who was stuck once is fostered for ever."""
+
+    def _on_pulse(self, worker: Worker, pulse: int, late: float, now: float) -> None:
+        stuck_at = worker.stuck_at
+        super()._on_pulse(worker, pulse, late, now)
+        worker.stuck_at = stuck_at
+
+
+BUGS = [
+    ForgetsWhoIsDrained,
+    NeverFences,
+    NeverForgives,
+    DrainsBeforeReady,
+    ForgetsTheDesk,
+    Crowds,
+    RestartsWhileStopping,
+    WaitsForever,
+    LosesARecycle,
+    NeverRetries,
+    KeepsTheEscrowNot,
+    FostersOnlyOnce,
+]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+def test_the_properties_catch(bug: type[Supervisor]) -> None:
+    class Broken(World):
+        supervisor_class = bug
+
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(
+            Broken,
+            settings=settings(
+                max_examples=1000,
+                stateful_step_count=60,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+                phases=[HypothesisPhase.generate],
+            ),
+        )

@@ -1,0 +1,104 @@
+"""Log line, record and counts are made from one fact."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from reuseport.history import Kind
+from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding import reports
+from reuseport.launcher.deciding.events import Reason
+from reuseport.launcher.telling.chronicle import QUIET, Chronicle
+from reuseport.scoreboard import Desk, Scoreboard
+
+
+class Clock:
+    """Told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def scoreboard() -> Iterator[Scoreboard]:
+    board = Scoreboard.create(2)
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def chronicle(scoreboard: Scoreboard, clock: Clock) -> Chronicle:
+    return Chronicle(scoreboard, clock)
+
+
+def texts(chronicle: Chronicle, kind: Kind) -> list[str]:
+    return [record.text for record in chronicle.history.after(0)[0] if record.kind is kind]
+
+
+def test_one_source_three_views(chronicle: Chronicle, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "reuseport"):
+        chronicle.report(reports.reload_done(3))
+        chronicle.report(reports.reload_aborted(4, "it broke", 3, 0, 2))
+        chronicle.report(reports.backs_off(1, 2.0))
+    records, _ = chronicle.history.after(0)
+    assert [record.text for record in records] == [line.getMessage() for line in caplog.records]
+    assert [record.level.upper() for record in records] == [line.levelname for line in caplog.records]
+    assert chronicle.reloads == {"done": 1, "aborted": 1}
+    assert chronicle.last_losses == {}
+    assert (records[1].generation, records[1].cause) == (4, "it broke")
+    assert (records[2].slot, records[2].time) == (1, 1_000_000.0)
+
+
+def test_spawns_restarts_and_exits_are_counted(chronicle: Chronicle) -> None:
+    for number, reason in enumerate((Reason.START, Reason.CRASH, Reason.HANG, Reason.RELOAD)):
+        chronicle.spawned(ev.Spawn(number, 1, 0, 1, reason))
+    assert chronicle.spawns == {"start": 1, "crash": 1, "hang": 1, "reload": 1}
+    assert chronicle.restarts == {1: 2}
+    for status in (0, 3, -signal.SIGKILL, -signal.SIGRTMIN - 1):
+        chronicle.gone(status)
+    assert chronicle.exits == {"0": 1, "3": 1, "SIGKILL": 1, f"SIG{signal.SIGRTMIN + 1}": 1}
+    assert chronicle.last_losses == {}
+
+
+def test_a_slot_that_blocks_all_the_time_does_not_push_everything_else_out(
+    chronicle: Chronicle, clock: Clock
+) -> None:
+    for _ in range(100):
+        chronicle.fostered(0, 1, "stall")
+        clock.now += QUIET / 50
+    assert len(texts(chronicle, Kind.FOSTERED)) == 2
+    chronicle.fostered(1, 0, "stall")
+    chronicle.fostered(0, 1, "crash")
+    chronicle.fostered(0, 1, "crash")
+    assert len(texts(chronicle, Kind.FOSTERED)) == 5, "another slot, and any other cause, is news"
+
+
+def test_connections_that_were_passed_on_are_told_once_a_second(
+    chronicle: Chronicle, scoreboard: Scoreboard
+) -> None:
+    desk = scoreboard.desk(1, 0)
+    desk[Desk.HANDOFFS_SENT] = 5
+    desk[Desk.REBALANCED] = 2
+    chronicle.look([0, 1], 100.0)
+    desk[Desk.HANDOFFS_SENT] = 6
+    chronicle.look([0, 1], 100.5)
+    assert texts(chronicle, Kind.HANDOFFS) == ["slot 1 handed 3 connections over, live"]
+    assert texts(chronicle, Kind.REBALANCED) == ["slot 1 passed 2 connections on to workers with less to do"]
+    del desk
+    scoreboard.leave_desk(1, 0)
+    chronicle.look([0, 1], 101.5)
+    assert texts(chronicle, Kind.HANDOFFS)[1:] == ["slot 1 handed 1 connection over, live"]
+    chronicle.look([0, 1], 103.0)
+    assert len(chronicle.history.after(0)[0]) == 3
