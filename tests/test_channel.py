@@ -16,11 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reuseport.channel import (
+from reuseport.channel import MOST_DESCRIPTORS, PACKET, Channel, PeerGoneError
+from reuseport.messages import (
     KINDS,
-    MOST_DESCRIPTORS,
-    PACKET,
-    Channel,
     Drain,
     Failed,
     Foster,
@@ -29,7 +27,6 @@ from reuseport.channel import (
     Listens,
     Message,
     Pass,
-    PeerGoneError,
     Ready,
     ReopenLogs,
     Start,
@@ -133,6 +130,7 @@ class Other:
 PRELUDE = """
 import os, select, socket, sys
 from reuseport.channel import *
+from reuseport.messages import *
 
 channel = Channel(socket.socket(fileno=int(sys.argv[1])))
 

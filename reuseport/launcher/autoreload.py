@@ -12,9 +12,10 @@ import os
 import signal
 from collections.abc import Iterator
 
-from reuseport.channel import Channel, Failed, PeerGoneError, Start
+from reuseport.channel import Channel, PeerGoneError
 from reuseport.launcher.execution import execute
 from reuseport.launcher.process import worker_environment
+from reuseport.messages import Failed, Start
 from reuseport.settings.table import Settings
 
 log = logging.getLogger("reuseport")

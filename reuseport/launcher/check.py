@@ -7,13 +7,14 @@ import select
 import signal
 
 from reuseport import logs
-from reuseport.channel import Channel, Failed, PeerGoneError, Ready, Start
+from reuseport.channel import Channel, PeerGoneError
 from reuseport.errors import ApplicationError, ConfigurationError
 from reuseport.kernel.addresses import parse_all
 from reuseport.launcher.execution import execute
 from reuseport.launcher.host.identity import identity_of
 from reuseport.launcher.process import worker_environment
 from reuseport.launcher.telling.exits import explain
+from reuseport.messages import Failed, Ready, Start
 from reuseport.settings.table import Settings
 
 

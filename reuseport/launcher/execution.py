@@ -21,8 +21,9 @@ import sys
 from collections.abc import Mapping, Sequence, Set
 from typing import NoReturn
 
-from reuseport.channel import GROUP_SIGNALS, STACKS_SIGNAL, Channel, Failed
+from reuseport.channel import Channel
 from reuseport.launcher.host.identity import Identity
+from reuseport.messages import GROUP_SIGNALS, STACKS_SIGNAL, Failed
 
 NOT_EXECUTED = 3
 """The exit status then: a worker's that never became ready."""

@@ -20,21 +20,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from reuseport.channel import (
-    DescriptorsLostError,
-    Drain,
-    Failed,
-    Foster,
-    Leaving,
-    LimitReached,
-    Listens,
-    Pass,
-    PeerGoneError,
-    Ready,
-    ReopenLogs,
-    Start,
-    Unfoster,
-)
+from reuseport.channel import DescriptorsLostError, PeerGoneError
 from reuseport.errors import ReuseportError
 from reuseport.history import Kind
 from reuseport.instance import Attach
@@ -59,6 +45,19 @@ from reuseport.launcher.watching.neighbours import Neighbours
 from reuseport.launcher.watching.readings import read
 from reuseport.launcher.watching.relief import Relief
 from reuseport.logs import give_files_to, reopen
+from reuseport.messages import (
+    Drain,
+    Failed,
+    Foster,
+    Leaving,
+    LimitReached,
+    Listens,
+    Pass,
+    Ready,
+    ReopenLogs,
+    Start,
+    Unfoster,
+)
 from reuseport.scoreboard import Desk, SlotWord
 from reuseport.settings.table import Settings
 

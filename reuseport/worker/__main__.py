@@ -12,7 +12,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from reuseport import logs
-from reuseport.channel import Channel, Listens, Start
+from reuseport.channel import Channel
+from reuseport.messages import Listens, Start
 from reuseport.scoreboard import Scoreboard
 from reuseport.settings.table import Settings
 from reuseport.worker import bond

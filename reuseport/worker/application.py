@@ -16,7 +16,7 @@ from typing import Any
 from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES, WS_PROTOCOLS, Config
 from uvicorn.importer import ImportFromStringError, import_from_string
 
-from reuseport.channel import Failed
+from reuseport.messages import Failed
 from reuseport.settings.table import Settings
 from reuseport.worker.protocol.connection import PROTOCOLS
 

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from reuseport.channel import GROUP_SIGNALS, STACKS_SIGNAL, Channel, PeerGoneError, Start
+from reuseport.channel import Channel, PeerGoneError
+from reuseport.messages import GROUP_SIGNALS, STACKS_SIGNAL, Start
 from reuseport.worker import bond
 
 

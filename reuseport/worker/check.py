@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from reuseport import logs
-from reuseport.channel import Ready
+from reuseport.messages import Ready
 from reuseport.settings.table import Settings
 from reuseport.worker.begin import begin
 

@@ -8,19 +8,17 @@ import random
 import signal
 
 from reuseport import logs
-from reuseport.channel import (
-    Channel,
+from reuseport.channel import Channel, PeerGoneError, close_all
+from reuseport.messages import (
     Drain,
     Foster,
     Leaving,
     LimitReached,
     Message,
     Pass,
-    PeerGoneError,
     Ready,
     ReopenLogs,
     Unfoster,
-    close_all,
 )
 from reuseport.settings.table import Settings
 from reuseport.worker.departure import Departure

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import uvicorn
 from uvicorn.config import Config
 
-from reuseport.channel import Failed
+from reuseport.messages import Failed
 from reuseport.worker.application import StartupError, withheld_errors
 from reuseport.worker.departure import Departure
 from reuseport.worker.protocol.connection import State

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from reuseport.channel import GROUP_SIGNALS, Failed
 from reuseport.launcher.deciding.events import Reason, Spawn
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.process import Process
+from reuseport.messages import GROUP_SIGNALS, Failed
 from tests.conftest import PATIENCE
 from tests.whole.lines import wait_until
 

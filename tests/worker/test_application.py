@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reuseport.channel import Channel, Failed
+from reuseport.channel import Channel
+from reuseport.messages import Failed
 from reuseport.settings.table import Settings
 from reuseport.worker.application import MOST_TEXT, StartupError, describe, judge, load
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from reuseport.channel import STACKS_SIGNAL
 from reuseport.launcher.process import Process
+from reuseport.messages import STACKS_SIGNAL
 
 LOOK = 0.02
 """Seconds between two looks at the file."""
