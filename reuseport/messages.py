@@ -1,4 +1,4 @@
-"""What launcher and worker say to each other: an alphabet for each direction, plain data; `channel` carries it.
+"""What launcher and worker say to each other: plain data, one alphabet each way. `channel` carries it.
 
     launcher → worker    Start, first and once · Foster, Unfoster · Pass · Drain · ReopenLogs
     worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving
