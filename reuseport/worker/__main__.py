@@ -41,10 +41,10 @@ def main() -> int:
         os.sched_setaffinity(0, {order.cpu})
 
     # After the signals and the bond: importing uvicorn takes a tenth of a second.
-    from reuseport.worker.application import StartupError, load
+    from reuseport.worker.application import StartupError, configure
 
     try:
-        config = load(settings)
+        config = configure(settings)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(serve(channel, order, fds, settings, config, access_log))
     except StartupError as error:
@@ -66,7 +66,8 @@ async def serve(
     config: Config,
     access_log: AccessLog | None,
 ) -> None:
-    """Serve until drained. Raises StartupError."""
+    """Load the application and serve it until drained. Raises StartupError."""
+    from reuseport.worker.application import load
     from reuseport.worker.control import Control
     from reuseport.worker.footprint import Memory
     from reuseport.worker.inbox import Inbox
@@ -76,6 +77,8 @@ async def serve(
     from reuseport.worker.protocol.load import Load
     from reuseport.worker.server import Server
 
+    # In the running loop, which stands still meanwhile: nothing of ours needs it before we are ready.
+    await load(config, settings)
     scoreboard = Scoreboard(fds[0], order.slots)
     desk = scoreboard.desk(order.slot, order.desk)
     requests = Requests(desk)

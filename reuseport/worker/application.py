@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import inspect
 import logging
+import re
 import ssl
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -25,6 +27,13 @@ MOST_TEXT = 16_000
 a character beyond the Basic Multilingual Plane in 12 bytes."""
 
 
+LOOP_RUNS = (
+    "\nThe application is imported while the event loop runs, as by `uvicorn --workers`: "
+    "await this in lifespan startup, or run it in a thread of its own."
+)
+_OWN_LOOP = re.compile(r"(?i)running event loop|event loop is (already )?running|another loop is running")
+
+
 class StartupError(Exception):
     """The worker cannot become ready; `failed` is what the launcher is told."""
 
@@ -34,28 +43,47 @@ class StartupError(Exception):
         self.failed = Failed(failed.blame, failed.text[-MOST_TEXT:])
 
 
-def load(settings: Settings) -> Config:
-    """A loaded uvicorn configuration: application imported, certificate read, protocols chosen.
+def configure(settings: Settings) -> Config:
+    """uvicorn's configuration. Imports what chooses the event loop, and nothing else of the operator's.
 
     Raises StartupError.
     """
     sys.path.insert(0, settings.app_dir or "")
+    with _blamed(settings):
+        # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.
+        options = settings.uvicorn_options()
+        options["http"] = PROTOCOLS.get(settings.http, settings.http)
+        config = Config(settings.app, log_config=None, workers=1, **options)
+        _find("--loop", settings.loop, LOOP_FACTORIES)
+    return config
+
+
+async def load(config: Config, settings: Settings) -> None:
+    """Import the application, read the certificate, choose the protocols. Raises StartupError.
+
+    A coroutine that never waits, for the sake of where it runs: applications create tasks and clients at
+    import and expect to find the loop that will serve them, as under `uvicorn --workers`.
+    """
+    with _blamed(settings):
+        judge(import_named("APP", settings.app), settings)
+        _find("--http", settings.http, HTTP_PROTOCOLS)
+        _find("--ws", settings.ws, WS_PROTOCOLS)
+        config.load()
+
+
+def try_out(settings: Settings) -> None:
+    """Load the application where a worker would, and leave it. Raises StartupError."""
+    config = configure(settings)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(load(config, settings))
+
+
+@contextmanager
+def _blamed(settings: Settings) -> Iterator[None]:
+    """Whatever goes wrong is a StartupError that says who must act."""
     with withheld_errors() as errors:
         try:
-            # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.
-            options = settings.uvicorn_options()
-            options["http"] = PROTOCOLS.get(settings.http, settings.http)
-            config = Config(settings.app, log_config=None, workers=1, **options)
-            judge(import_named("APP", settings.app), settings)
-            for flag, name, known in (
-                ("--loop", settings.loop, LOOP_FACTORIES),
-                ("--http", settings.http, HTTP_PROTOCOLS),
-                ("--ws", settings.ws, WS_PROTOCOLS),
-            ):
-                # None is uvicorn's word for nothing to import: --ws none.
-                if (target := known.get(name, name)) is not None:
-                    import_named(flag, name, target)
-            config.load()
+            yield
         except (ssl.SSLError, FileNotFoundError, PermissionError) as error:
             blame: Any = "operator" if not _in_application(error.__traceback__) else "application"
             raise StartupError(Failed(blame, describe(error))) from error
@@ -66,8 +94,19 @@ def load(settings: Settings) -> Config:
             raise StartupError(Failed("application", text)) from error
         except Exception as error:
             # Of any kind, and the application's: it goes into the message whole.
-            raise StartupError(Failed("application", describe(error))) from error
-    return config
+            hint = LOOP_RUNS if _wants_its_own_loop(error) else ""
+            raise StartupError(Failed("application", describe(error) + hint)) from error
+
+
+def _wants_its_own_loop(error: Exception) -> bool:
+    """It called asyncio.run() or loop.run_until_complete(), in the words of asyncio or uvloop."""
+    return isinstance(error, RuntimeError) and bool(_OWN_LOOP.search(str(error)))
+
+
+def _find(flag: str, name: str, known: Mapping[str, str | None]) -> None:
+    # None is uvicorn's word for nothing to import: --ws none.
+    if (target := known.get(name, name)) is not None:
+        import_named(flag, name, target)
 
 
 def import_named(place: str, name: str, target: str | None = None) -> object:

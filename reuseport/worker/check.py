@@ -11,14 +11,14 @@ from reuseport.worker.begin import begin
 
 
 def main() -> int:
-    """Import and judge APP; no event loop, no lifespan, no socket."""
+    """Import and judge APP; no lifespan, no socket."""
     channel, order, _ = begin(sys.argv[1:])
     settings = Settings.from_json(order.settings)
     logs.configure(settings, logs.Place("check"))
-    from reuseport.worker.application import StartupError, load
+    from reuseport.worker.application import StartupError, try_out
 
     try:
-        load(settings)
+        try_out(settings)
     except StartupError as error:
         channel.send(error.failed)
         return 1

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
+from uvicorn.config import Config
 
 from reuseport.channel import Channel
 from reuseport.messages import Failed
 from reuseport.settings.table import Settings
-from reuseport.worker.application import MOST_TEXT, StartupError, describe, judge, load
+from reuseport.worker.application import MOST_TEXT, StartupError, configure, describe, judge, load
 
 Write = Callable[..., Settings]
 
@@ -42,9 +46,16 @@ def write(tmp_path: Path) -> Iterator[Write]:
             del sys.modules[name]
 
 
+def loaded(settings: Settings) -> Config:
+    """The configuration, loaded as a worker does it."""
+    config = configure(settings)
+    asyncio.run(load(config, settings))
+    return config
+
+
 def failure(settings: Settings) -> Failed:
     with pytest.raises(StartupError) as caught:
-        load(settings)
+        loaded(settings)
     assert str(caught.value) == caught.value.failed.text or len(caught.value.failed.text) == MOST_TEXT
     return caught.value.failed
 
@@ -123,13 +134,13 @@ def test_wsgi_is_accepted_when_it_is_said_to_be() -> None:
 
 
 def test_a_good_application_is_loaded(write: Write) -> None:
-    config = load(write(ASGI))
+    config = loaded(write(ASGI))
     assert config.loaded
     assert config.interface == "asgi3"
 
 
 def test_a_factory_is_called(write: Write) -> None:
-    config = load(write(f"def make():\n    return app\n{ASGI}", app="served:make", factory=True))
+    config = loaded(write(f"def make():\n    return app\n{ASGI}", app="served:make", factory=True))
     assert config.loaded
 
 
@@ -172,6 +183,65 @@ def test_an_application_that_fails_at_import_is_the_applications(
     failed = failure(write(source, others=others))
     assert failed.blame == "application"
     assert says in failed.text
+
+
+EARLY = """
+import asyncio
+
+loop = asyncio.get_event_loop()
+begun = []
+
+async def begin():
+    begun.append(asyncio.get_running_loop())
+
+task = asyncio.create_task(begin())
+"""
+
+
+def test_the_application_finds_the_loop_that_will_serve_it(write: Write) -> None:
+    settings = write(EARLY + ASGI)
+
+    async def go() -> None:
+        await load(configure(settings), settings)
+        early: Any = sys.modules["served"]
+        await early.task
+        assert early.begun == [early.loop] == [asyncio.get_running_loop()]
+
+    asyncio.run(go())
+
+
+OWN_LOOP = """
+import asyncio
+
+async def job():
+    pass
+
+pending = job()
+try:
+    {call}
+finally:
+    pending.close()
+"""
+
+
+@pytest.mark.parametrize(
+    "call", ["asyncio.run(pending)", "asyncio.get_event_loop().run_until_complete(pending)"]
+)
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_of_its_own_at_import_is_refused_with_the_way_out(
+    write: Write, call: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    settings = write(OWN_LOOP.format(call=call) + ASGI)
+    with asyncio.Runner(loop_factory=new_loop) as runner, pytest.raises(StartupError) as caught:
+        runner.run(load(configure(settings), settings))
+    assert caught.value.failed.blame == "application"
+    assert f"    {call}\n" in caught.value.failed.text
+    assert "await this in lifespan startup" in caught.value.failed.text
+
+
+def test_another_runtime_error_is_not_explained(write: Write) -> None:
+    failed = failure(write("raise RuntimeError('the pump is running')\n"))
+    assert failed.text.endswith("RuntimeError: the pump is running")
 
 
 def test_a_failing_factory_is_the_applications(write: Write) -> None:
