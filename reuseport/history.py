@@ -48,6 +48,7 @@ class Kind(enum.StrEnum):
     STOPPING = "stopping"
     FOREIGN_LISTENER = "foreign_listener"
     LOGS_REOPENED = "logs_reopened"
+    IMPLAUSIBLE = "implausible"
 
 
 @dataclass(frozen=True, slots=True)

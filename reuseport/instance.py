@@ -69,6 +69,16 @@ class HandoffStatus(TypedDict):
     rebalanced: int
 
 
+class LingeredStatus(TypedDict):
+    """Connections of leaving workers that could not go over: encrypted, of a protocol that cannot, or because
+    the whole server stopped.
+    """
+
+    tls: int
+    protocol: int
+    stop: int
+
+
 class SlotStatus(TypedDict):
     """A slot, and the worker that serves it, or is on its way to."""
 
@@ -99,8 +109,10 @@ class SlotStatus(TypedDict):
     open_fds: int | None
     durations: Durations
     handoffs: HandoffStatus
+    lingered: LingeredStatus
     spawns: int
     restarts: int
+    implausible: int
     last_exit: str | None
 
 

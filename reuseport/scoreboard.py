@@ -3,14 +3,18 @@
 A memfd (memfd_create(2)), or where the kernel steers the array that its program reads (a BPF map), of 64-bit
 words in host byte order, `SLOT_WORDS` for each slot:
 
-    words   0..63    the launcher's: what belongs to the slot and outlives its workers
+    words   0..63    the slot's: what launcher and steering program tell
     words  64..127   desk 0
     words 128..191   desk 1
 
 A slot has two desks because during a swap it has two workers, and every word has exactly one writer. Each
 store is one aligned 8-byte word, which the hardware makes atomic; there is no lock and no torn value.
-Counters of a desk start at 0 with each worker; the launcher folds them into the slot's words when the
-worker is gone, so a sum never runs backwards.
+Counters of a desk start at 0 with each worker.
+
+That a word has one writer is a promise of who keeps the rules: every worker maps all of it, and one that was
+taken over can write anywhere. So nothing is kept here that only the launcher needs (its totals), and it
+believes nothing that cannot be true (its readings). Nobody can resize the file: that would kill every reader
+(SIGBUS).
 """
 
 from __future__ import annotations
@@ -19,7 +23,6 @@ import enum
 import fcntl
 import mmap
 import os
-from collections.abc import Iterator, Mapping
 
 ROW_WORDS = 64
 DESKS = 2
@@ -130,43 +133,20 @@ COUNTERS = (
     *DURATION_BUCKETS,
     Desk.ABANDONED,
 )
-"""The words of a desk that only grow; the launcher folds them when the worker is gone."""
+"""The words of a desk that only grow; the launcher adds them to its totals when the worker is gone."""
 
 
 class SlotWord(enum.IntEnum):
     """Words of a slot. The launcher writes them, but for ASSIGNED."""
 
-    GENERATION = 0
-    """Of the worker spawned last."""
-    SPAWNS = 1
-    """Workers spawned for this slot."""
-    ADOPTIONS = 2
-    """Workers that went on with the slot's own listeners."""
-    FOSTERS_CRASH = 3
-    """Times a sibling accepted for this slot because its worker had died."""
-    FOSTERS_SCALE = 4
-    """Times a sibling accepted for this slot because it was scaled away."""
-    FENCE = 5
+    FENCE = 0
     """Not 0: the kernel is to leave the slot out, nobody serves it."""
-    SERVING_DESK = 6
+    SERVING_DESK = 1
     """Where the worker sits whom new connections are for."""
-    ASSIGNED = 7
+    ASSIGNED = 2
     """Connections the kernel has assigned to the slot. The steering program's word; 0 without steering."""
-    LEVEL = 8
-    """How the kernel chooses a listener, the same in every slot: 0 hashed, 1 migrating, 2 steered."""
-    FOSTERS_STALL = 9
-    """Times a sibling accepted for this slot because its worker was blocked."""
-    FOSTERS_DRAIN = 10
-    """Times a sibling accepted for this slot because it was taken out of service."""
-    WATCHED = 11
+    WATCHED = 3
     """CLOCK_MONOTONIC, nanoseconds, when somebody last wanted to know what is dear to measure; 0: never."""
-
-    FOLDED = 24
-    """From here on, the counters of workers that are gone, in the order of COUNTERS."""
-
-
-_FOLDED = {counter: SlotWord.FOLDED + index for index, counter in enumerate(COUNTERS)}
-"""Where in the slot's words."""
 
 
 class Scoreboard:
@@ -205,43 +185,15 @@ class Scoreboard:
         start = slot * SLOT_WORDS + ROW_WORDS * (1 + desk)
         return self._words[start : start + ROW_WORDS]
 
-    def take_desk(self, slot: int, desk: int, generation: int) -> None:
-        """Prepare a desk for a worker about to be spawned. The launcher's, while nobody sits there."""
+    def word(self, slot: int, desk: int, word: int) -> int:
+        """One word of a desk as it stands, 0 to 2**64 - 1."""
+        return self._words[slot * SLOT_WORDS + ROW_WORDS * (1 + desk) + word]
+
+    def clear(self, slot: int, desk: int) -> None:
+        """All words of a desk 0. The launcher's, while nobody sits there."""
         words = self.desk(slot, desk)
         for index in range(ROW_WORDS):
             words[index] = 0
-        row = self.slot(slot)
-        row[SlotWord.GENERATION] = generation
-        row[SlotWord.SPAWNS] += 1
-
-    def leave_desk(self, slot: int, desk: int) -> None:
-        """Fold the counters of a worker that is gone into its slot's. The launcher's."""
-        words = self.desk(slot, desk)
-        row = self.slot(slot)
-        for counter, folded in _FOLDED.items():
-            row[folded] += words[counter]
-        for index in range(ROW_WORDS):
-            words[index] = 0
-
-    def total(self, slot: int, counter: Desk) -> int:
-        """What this slot's workers have counted, ever: those that are gone and those that live."""
-        folded = self.slot(slot)[_FOLDED[counter]]
-        return folded + sum(words[counter] for words in self._desks(slot))
-
-    def totals(self, slot: int) -> Mapping[Desk, int]:
-        """All counters of the slot as `total` has them, in one go."""
-        row = self.slot(slot).tolist()
-        desks = [words.tolist() for words in self._desks(slot)]
-        return {
-            counter: row[folded] + sum(desk[counter] for desk in desks) for counter, folded in _FOLDED.items()
-        }
-
-    def in_flight(self, slot: int) -> int:
-        """Requests being answered in this slot now."""
-        return sum(words[Desk.IN_FLIGHT] for words in self._desks(slot))
-
-    def _desks(self, slot: int) -> Iterator[memoryview[int]]:
-        return (self.desk(slot, desk) for desk in range(DESKS))
 
     def close(self) -> None:
         """Unmap and close. No view may be in use any more."""

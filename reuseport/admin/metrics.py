@@ -113,6 +113,15 @@ def _migrations(status: Status) -> Mapping[str, int | None]:
     return {"success": kernel["migrate_success"], "failure": kernel["migrate_failure"]}
 
 
+def _lingered(status: Status) -> Mapping[str, int]:
+    slots = [slot["lingered"] for slot in status["slots"]]
+    return {
+        "tls": sum(slot["tls"] for slot in slots),
+        "protocol": sum(slot["protocol"] for slot in slots),
+        "stop": sum(slot["stop"] for slot in slots),
+    }
+
+
 def _codes(status: Status) -> Readings:
     return [
         ((str(slot["slot"]), code), number)
@@ -160,6 +169,12 @@ METRICS = (
         "reuseport_rebalanced_total",
         "Those of them that went to a worker with less to do.",
         lambda status: status["rebalanced"],
+    ),
+    _by(
+        "reason",
+        "reuseport_lingered_total",
+        "Connections of leaving workers that could not go over: tls, protocol, or stop of the server.",
+        _lingered,
     ),
     _one(
         "reuseport_requests_abandoned_total",
@@ -225,6 +240,11 @@ METRICS = (
         "restarts_total",
         "Workers spawned because one had crashed or hung.",
         lambda slot: slot["restarts"],
+    ),
+    _each(
+        "implausible_total",
+        "Figures on the scoreboard that cannot be true and were not believed.",
+        lambda slot: slot["implausible"],
     ),
 )
 DURATIONS = ("http_server_request_duration_seconds", "From an HTTP request to the end of its response.")

@@ -49,6 +49,8 @@ class Choice:
 
     rule: Rule
     reason: str
+    level: Level
+    """The rung we stand on, whatever rule is in force."""
 
     @property
     def steered(self) -> bool:
@@ -65,15 +67,15 @@ def choose(asked: str, ladder: Ladder, by_cpu: Answer) -> Choice:
         case "least-loaded" | "round-robin":
             if ladder.steers.verdict is not Verdict.YES:
                 raise HostError(f"--balance {asked} cannot be had: {ladder.steers.reason}")
-            return Choice(asked, f"level {ladder.level}, {ladder.reason}")
+            return Choice(asked, f"level {ladder.level}, {ladder.reason}", ladder.level)
         case "auto" if ladder.level is Level.STEERED:
-            return Choice("least-loaded", f"level {ladder.level}, {ladder.reason}")
+            return Choice("least-loaded", f"level {ladder.level}, {ladder.reason}", ladder.level)
         case "cpu":
             if by_cpu.verdict is Verdict.NO:
                 raise HostError(f"--balance cpu cannot be had: {by_cpu.reason}")
-            return Choice("cpu", by_cpu.reason)
+            return Choice("cpu", by_cpu.reason, ladder.level)
         case _:
-            return Choice("hash", f"level {ladder.level}, {ladder.reason}")
+            return Choice("hash", f"level {ladder.level}, {ladder.reason}", ladder.level)
 
 
 class Balance:
@@ -132,7 +134,7 @@ def chosen(settings: Settings, slots: int, capacity: int, endpoints: int) -> Ite
     `endpoints` is how many listeners each slot has. Raises ConfigurationError and HostError for what cannot
     be had, OSError at a limit.
     """
-    choice, level = _decide(settings, endpoints)
+    choice = _decide(settings, endpoints)
     with contextlib.ExitStack() as undo:
         if choice.steered:
             rule: Policy = "round-robin" if choice.rule == "round-robin" else "least-loaded"
@@ -144,7 +146,6 @@ def chosen(settings: Settings, slots: int, capacity: int, endpoints: int) -> Ite
             scoreboard = Scoreboard.create(capacity)
         undo.callback(scoreboard.close)
         for slot in range(capacity):
-            scoreboard.slot(slot)[SlotWord.LEVEL] = level
             scoreboard.slot(slot)[SlotWord.FENCE] = 1
         log.info("balance: %s (%s)", choice.rule, choice.reason)
         pinned = settings.pin_cpus or choice.rule == "cpu"
@@ -152,11 +153,11 @@ def chosen(settings: Settings, slots: int, capacity: int, endpoints: int) -> Ite
         yield Balance(choice, scoreboard, steering, slots, cpus)
 
 
-def _decide(settings: Settings, endpoints: int) -> tuple[Choice, Level]:
+def _decide(settings: Settings, endpoints: int) -> Choice:
     asked = settings.balance
     if not endpoints:
         if asked in ("auto", "hash"):
-            return Choice("hash", "nothing to choose: all workers accept from one listener"), Level.HASHED
+            return Choice("hash", "nothing to choose: all workers accept from one listener", Level.HASHED)
         raise ConfigurationError(
             f"--balance {asked} needs a TCP address: a unix socket or fd:// is one listener for all workers"
         )
@@ -169,4 +170,4 @@ def _decide(settings: Settings, endpoints: int) -> tuple[Choice, Level]:
         asked = "hash" if asked == "auto" else asked
     ladder = probe.climb()
     by_cpu = probe.prefers_cpu() if asked == "cpu" else Answer(Verdict.UNKNOWN, "not asked")
-    return choose(asked, ladder, by_cpu), ladder.level
+    return choose(asked, ladder, by_cpu)

@@ -38,11 +38,12 @@ from reuseport.launcher.process import Process
 from reuseport.launcher.telling import exits, multiprocess
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.overview import Overview
+from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.telling.usage import Usage
 from reuseport.launcher.watching import strays
 from reuseport.launcher.watching.memory import MemoryWatch
 from reuseport.launcher.watching.neighbours import Neighbours
-from reuseport.launcher.watching.readings import read
+from reuseport.launcher.watching.readings import Readings
 from reuseport.launcher.watching.relief import Relief
 from reuseport.logs import give_files_to, reopen
 from reuseport.messages import (
@@ -58,7 +59,7 @@ from reuseport.messages import (
     Start,
     Unfoster,
 )
-from reuseport.scoreboard import Desk, SlotWord
+from reuseport.scoreboard import Desk
 from reuseport.settings.table import Settings
 
 TICK = 0.25
@@ -92,10 +93,12 @@ class Launcher:
         self.neighbours = Neighbours(ports, steered=balance.choice.steered)
         self.supervisor = Supervisor(policy, random.Random())
         self.processes: dict[int, Process] = {}
-        self.chronicle = Chronicle(self.scoreboard)
+        self.readings = Readings(self.scoreboard)
+        self.totals = Totals(self.readings)
+        self.chronicle = Chronicle(self.totals)
         self.exit_code: int | None = None
         self._loop = asyncio.new_event_loop()
-        self.relief = Relief(self._loop, self.supervisor, self.processes, self.scoreboard, self.feed)
+        self.relief = Relief(self._loop, self.supervisor, self.processes, self.readings, self.feed)
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
         self._blames: dict[int, Blame] = {}
@@ -214,9 +217,9 @@ class Launcher:
     def _tick(self, late: float) -> ev.Tick:
         pulses, loads = {}, {}
         for number, process in self.processes.items():
-            desk = self.scoreboard.desk(process.spawn.slot, process.spawn.desk)
-            pulses[number] = desk[Desk.HEARTBEAT]
-            loads[number] = desk[Desk.LOAD]
+            place = process.spawn.slot, process.spawn.desk
+            pulses[number] = self.readings.word(*place, Desk.HEARTBEAT)
+            loads[number] = self.readings.word(*place, Desk.LOAD)
         return ev.Tick(pulses, loads, late)
 
     # ── live connections ──────────────────────────────────────────────────────────────────────────────
@@ -225,7 +228,7 @@ class Launcher:
         """Have those who are busiest pass connections on, if that makes anything better."""
         self._loop.call_later(WINDOW, self._rebalance)
         readings = {
-            slot.number: read(self.scoreboard, worker, self.processes[worker.number].pid)
+            slot.number: self.readings.of(worker, self.processes[worker.number].pid)
             for slot in self.supervisor.slots.values()
             if (worker := slot.serving()) is not None
         }
@@ -293,7 +296,7 @@ class Launcher:
         status = process.reap_now()
         del self.processes[number]
         process.close()
-        self.scoreboard.leave_desk(process.spawn.slot, process.spawn.desk)
+        self.totals.leave(process.spawn.slot, process.spawn.desk)
         multiprocess.mark_dead(os.environ, process.pid)
         blame = self._blames.pop(number, Blame.APPLICATION)
         self.chronicle.gone(status)
@@ -377,8 +380,8 @@ class Launcher:
             how = f"worker in slot {spawn.slot} could not be spawned: {error}"
             self._loop.call_soon(self.feed, ev.WorkerExited(spawn.worker, how, Blame.OPERATOR))
             return
-        # Counts it as spawned. The worker knows of its desk only when it is told to start.
-        self.scoreboard.take_desk(spawn.slot, spawn.desk, spawn.generation)
+        # The worker knows of its desk only when it is told to start.
+        self.totals.sit(spawn.slot, spawn.desk)
         self.processes[spawn.worker] = process
         self.chronicle.spawned(spawn)
         self._loop.add_reader(process.pidfd, self._on_exit, spawn.worker)
@@ -393,8 +396,6 @@ class Launcher:
             shared=len(shared),
             cpu=self.balance.cpu(spawn.slot),
         )
-        if self.supervisor.slots[spawn.slot].opened:
-            self.scoreboard.slot(spawn.slot)[SlotWord.ADOPTIONS] += 1
         self._send(process, start, [self.scoreboard.fd, receiving, process.stacks, *shared, *listeners])
 
     def _steer(self, slot: int, desk: int | None) -> None:
@@ -406,14 +407,13 @@ class Launcher:
 
     def _foster(self, worker: int, slot: int) -> None:
         if slot >= self.supervisor.target:
-            cause, word = "scale", SlotWord.FOSTERS_SCALE
+            cause = "scale"
         elif self.supervisor.slots[slot].serving() is not None:
-            cause, word = "stall", SlotWord.FOSTERS_STALL
+            cause = "stall"
         elif self.supervisor.slots[slot].drained:
-            cause, word = "drain", SlotWord.FOSTERS_DRAIN
+            cause = "drain"
         else:
-            cause, word = "crash", SlotWord.FOSTERS_CRASH
-        self.scoreboard.slot(slot)[word] += 1
+            cause = "crash"
         self.chronicle.fostered(slot, self.processes[worker].spawn.slot, cause)
         receiving, _ = self.ports.inbox(slot)
         self._send(self.processes[worker], Foster(slot), [receiving, *self.ports.listeners(slot)])

@@ -70,8 +70,10 @@ def slot_status(number: int, **changes: Any) -> SlotStatus:
             "sum": many + 0.2,
         },
         "handoffs": {"sent": many + 21, "received": many + 22, "refused": many + 23, "rebalanced": many + 24},
+        "lingered": {"tls": many + 27, "protocol": many + 28, "stop": many + 29},
         "spawns": many + 25,
         "restarts": many + 26,
+        "implausible": many + 30,
         "last_exit": None,
     }
     return cast(SlotStatus, _replaced(made, changes))

@@ -11,6 +11,7 @@ import pytest
 
 from reuseport.history import Kind
 from reuseport.instance import RefusedError
+from reuseport.kernel.probe import Level
 from reuseport.launcher.balance import Balance, Choice
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Action, Event
@@ -19,7 +20,9 @@ from reuseport.launcher.operator import Operator
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.overview import Overview
+from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.telling.usage import Usage
+from reuseport.launcher.watching.readings import Readings
 from reuseport.scoreboard import Scoreboard
 from reuseport.settings.table import Settings
 from tests.launcher.deciding.test_supervisor import policy
@@ -31,7 +34,7 @@ class Server:
     def __init__(self, scoreboard: Scoreboard, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.supervisor = Supervisor(policy(2), random.Random(1))
-        self.chronicle = Chronicle(scoreboard)
+        self.chronicle = Chronicle(Totals(Readings(scoreboard)))
         self.actions: list[Action] = []
         usage = Usage()
         overview = Overview(
@@ -39,7 +42,7 @@ class Server:
             self.supervisor,
             {},
             Ports([], []),
-            Balance(Choice("hash", "a test"), scoreboard, None, 2),
+            Balance(Choice("hash", "a test", Level.HASHED), scoreboard, None, 2),
             self.chronicle,
             usage,
         )

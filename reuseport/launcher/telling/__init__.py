@@ -1,5 +1,6 @@
 """What the launcher says of itself and its workers.
 
+totals        what is counted: the launcher's own integers, which no worker can reach
 chronicle     what has happened: one line of the log, one record of the history
 overview      everything at one moment, as the API tells it
 usage         memory and descriptors, read when somebody looks

@@ -5,7 +5,6 @@ All three are made here from the same fact, so they cannot disagree.
 
 from __future__ import annotations
 
-import collections
 import logging
 import signal
 import time
@@ -14,7 +13,8 @@ from collections.abc import Callable, Iterable
 from reuseport.history import History, Kind, Level
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Reason
-from reuseport.scoreboard import Desk, Scoreboard
+from reuseport.launcher.telling.totals import Totals
+from reuseport.scoreboard import Desk
 
 EVERY = 1.0
 """Seconds between looks at how many connections were passed on."""
@@ -26,25 +26,28 @@ _LEVELS = logging.getLevelNamesMapping()
 
 
 class Chronicle:
-    """The launcher's memory. `clock` tells seconds since the epoch."""
+    """The launcher's memory. `clock` tells seconds since the epoch, to be shown; order and waits go by
+    `monotonic`, which nobody sets back.
+    """
 
-    def __init__(self, scoreboard: Scoreboard, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        totals: Totals,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.history = History()
         self.started_at = clock()
-        self.spawns: collections.Counter[str] = collections.Counter()
-        """Workers spawned, by reason."""
-        self.exits: collections.Counter[str] = collections.Counter()
-        """Workers gone, by status: a number, the name of a signal, or "unknown"."""
-        self.reloads: collections.Counter[str] = collections.Counter(done=0, aborted=0)
-        self.restarts: collections.Counter[int] = collections.Counter()
-        """Workers spawned because one was lost, by slot."""
+        self.totals = totals
         self.last_losses: dict[int, str] = {}
         """How a worker that should have gone on was last lost, by slot."""
-        self._scoreboard = scoreboard
         self._clock = clock
+        self._monotonic = monotonic
         self._next = 0.0
         self._passed: dict[tuple[int, Desk], int] = {}
         self._fostered: dict[int, float] = {}
+        self._doubted: dict[int, tuple[int, float]] = {}
+        """By slot, how many figures were not believed when that was last told, and when."""
 
     def note(
         self,
@@ -66,9 +69,9 @@ class Chronicle:
         """What the supervisor says."""
         match report.kind:
             case Kind.RELOAD_DONE:
-                self.reloads["done"] += 1
+                self.totals.reloads["done"] += 1
             case Kind.RELOAD_ABORTED:
-                self.reloads["aborted"] += 1
+                self.totals.reloads["aborted"] += 1
             case Kind.CRASHED | Kind.KILLED if report.slot is not None:
                 self.last_losses[report.slot] = report.text
         self.note(
@@ -82,9 +85,10 @@ class Chronicle:
 
     def spawned(self, spawn: ev.Spawn) -> None:
         """A worker is on its way."""
-        self.spawns[spawn.reason.value] += 1
+        self.totals.spawns[spawn.reason.value] += 1
+        self.totals.spawned[spawn.slot] += 1
         if spawn.reason in (Reason.CRASH, Reason.HANG):
-            self.restarts[spawn.slot] += 1
+            self.totals.restarts[spawn.slot] += 1
         text = f"worker in slot {spawn.slot} starts (generation {spawn.generation})"
         self.note(
             Kind.STARTING,
@@ -98,23 +102,26 @@ class Chronicle:
     def gone(self, status: int | None) -> None:
         """A worker's process is; the supervisor reports it. None: nobody has told us how."""
         if status is None:
-            self.exits["unknown"] += 1
+            self.totals.exits["unknown"] += 1
         else:
-            self.exits[str(status) if status >= 0 else signal_name(-status)] += 1
+            self.totals.exits[str(status) if status >= 0 else signal_name(-status)] += 1
 
     def fostered(self, slot: int, by: int, cause: str) -> None:
         """A sibling accepts for the slot; a blocked loop may make that happen all the time."""
+        self.totals.fosters[cause] += 1
         level: Level = "info"
         if cause == "stall":
-            level, now = "debug", self._clock()
-            if now - self._fostered.get(slot, 0.0) < QUIET:
+            level, now = "debug", self._monotonic()
+            if now - self._fostered.get(slot, float("-inf")) < QUIET:
                 log.debug("slot %d is fostered by slot %d", slot, by)
                 return
             self._fostered[slot] = now
         self.note(Kind.FOSTERED, f"slot {slot} is fostered by slot {by}", level=level, slot=slot, cause=cause)
 
     def look(self, slots: Iterable[int], now: float) -> None:
-        """Tell of connections that workers have passed to each other since the last look."""
+        """Tell of connections that workers have passed to each other since the last look, and of figures that
+        cannot be true.
+        """
         if now < self._next:
             return
         self._next = now + EVERY
@@ -127,9 +134,21 @@ class Chronicle:
             if handed > moved:
                 text = f"slot {slot} handed {_connections(handed - moved)} over, live"
                 self.note(Kind.HANDOFFS, text, slot=slot)
+            self._doubt(slot, now)
+
+    def _doubt(self, slot: int, now: float) -> None:
+        doubts = self.totals.readings.doubts[slot]
+        told, at = self._doubted.get(slot, (0, float("-inf")))
+        if doubts > told and now - at >= QUIET:
+            self._doubted[slot] = doubts, now
+            text = (
+                f"figures of slot {slot} are not believed, {self.totals.readings.doubted[slot]} the last of"
+                f" {doubts - told}: some worker writes into the scoreboard what cannot be true"
+            )
+            self.note(Kind.IMPLAUSIBLE, text, level="warning", slot=slot)
 
     def _growth(self, slot: int, counter: Desk) -> int:
-        total = self._scoreboard.total(slot, counter)
+        total = self.totals.one(slot, counter)
         before = self._passed.get((slot, counter), 0)
         self._passed[slot, counter] = total
         return total - before

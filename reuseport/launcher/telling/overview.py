@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from reuseport import __version__
 from reuseport.instance import (
@@ -28,15 +28,8 @@ from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.usage import NOTHING, Usage
-from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, Desk, SlotWord
+from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, Desk
 from reuseport.settings.table import Settings
-
-_FOSTERS = {
-    "crash": SlotWord.FOSTERS_CRASH,
-    "stall": SlotWord.FOSTERS_STALL,
-    "scale": SlotWord.FOSTERS_SCALE,
-    "drain": SlotWord.FOSTERS_DRAIN,
-}
 
 
 class Overview:
@@ -57,20 +50,20 @@ class Overview:
         self._processes = processes
         self._ports = ports
         self._balance = balance
-        self._scoreboard = balance.scoreboard
         self._chronicle = chronicle
+        self._totals = chronicle.totals
+        self._readings = chronicle.totals.readings
         self._usage = usage
 
     def status(self, now: float) -> Status:
         """All of it; `now` is the time as the supervisor counts it."""
-        supervisor, chronicle, choice = self._supervisor, self._chronicle, self._balance.choice
+        supervisor, totals, choice = self._supervisor, self._totals, self._balance.choice
         slots = [self._slot(slot, now) for slot in self._slots()]
-        words = [self._scoreboard.slot(slot) for slot in range(self._scoreboard.slots)]
         return {
             "version": __version__,
             "pid": os.getpid(),
             "application": self._settings.app,
-            "started_at": chronicle.started_at,
+            "started_at": self._chronicle.started_at,
             "now": time.time(),
             "addresses": self._ports.places("https" if self._settings.ssl_certfile else "http"),
             "state": supervisor.stage(),
@@ -80,14 +73,14 @@ class Overview:
             "ready": self.ready(),
             "balance": {
                 "rule": choice.rule,
-                "level": int(words[0][SlotWord.LEVEL]),
+                "level": int(choice.level),
                 "reason": choice.reason,
             },
             "slots": slots,
-            "spawns": dict(chronicle.spawns),
-            "exits": dict(chronicle.exits),
-            "reloads": dict(chronicle.reloads),
-            "fosters": {cause: sum(row[word] for row in words) for cause, word in _FOSTERS.items()},
+            "spawns": dict(totals.spawns),
+            "exits": dict(totals.exits),
+            "reloads": dict(totals.reloads),
+            "fosters": dict(totals.fosters),
             "handoffs": sum(slot["handoffs"]["sent"] for slot in slots),
             "rebalanced": sum(slot["handoffs"]["rebalanced"] for slot in slots),
             "kernel": _kernel(),
@@ -103,17 +96,16 @@ class Overview:
     def sample(self) -> Sample:
         """The sums that charts show."""
         slots = self._slots()
-        totals = [self._scoreboard.totals(slot.number) for slot in slots]
-        desks = [desk for slot in slots for desk in self._desks(slot)]
+        totals = [self._totals.of(slot.number) for slot in slots]
         rss = [self._usage.of(process.pid).rss for process in self._processes.values()]
         return {
             "time": time.time(),
             "requests": sum(total[code] for total in totals for code in RESPONSES),
             "errors": sum(total[Desk.RESPONSES_5XX] for total in totals),
-            "in_flight": sum(desk[Desk.IN_FLIGHT] for desk in desks),
-            "connections": sum(desk[Desk.CONNECTIONS] for desk in desks),
+            "in_flight": sum(self._sum(slot, Desk.IN_FLIGHT) for slot in slots),
+            "connections": sum(self._sum(slot, Desk.CONNECTIONS) for slot in slots),
             "accept_queue": sum(self._queue(slot)["length"] for slot in slots),
-            "lag": max((desk[Desk.LAG] for desk in desks), default=0) / 1e9,
+            "lag": max(map(self._lag, slots), default=0.0),
             "cpu": sum(total[Desk.CPU] for total in totals) / 1e9,
             "rss": sum(size or 0 for size in rss),
             "ready": self.ready(),
@@ -131,9 +123,7 @@ class Overview:
         shown = serving or starting or next(iter(slot.workers), None)
         pid = self._pid(shown)
         used = NOTHING if pid is None else self._usage.of(pid)
-        total = self._scoreboard.totals(number)
-        desks = list(self._desks(slot))
-        words = self._scoreboard.slot(number)
+        total = self._totals.of(number)
         return {
             "slot": number,
             "wanted": number < self._supervisor.target,
@@ -152,17 +142,17 @@ class Overview:
             "requests": sum(total[code] for code in RESPONSES),
             "responses": {f"{code}xx": total[word] for code, word in enumerate(RESPONSES, 1)},
             "abandoned": total[Desk.ABANDONED],
-            "in_flight": sum(desk[Desk.IN_FLIGHT] for desk in desks),
-            "connections": sum(desk[Desk.CONNECTIONS] for desk in desks),
-            "websockets": sum(desk[Desk.WEBSOCKETS] for desk in desks),
+            "in_flight": self._sum(slot, Desk.IN_FLIGHT),
+            "connections": self._sum(slot, Desk.CONNECTIONS),
+            "websockets": self._sum(slot, Desk.WEBSOCKETS),
             "accepted": total[Desk.ACCEPTED],
-            "assigned": words[SlotWord.ASSIGNED],
+            "assigned": self._readings.assigned(number),
             "accept_queue": self._queue(slot),
-            "lag": max((desk[Desk.LAG] for desk in desks), default=0) / 1e9,
+            "lag": self._lag(slot),
             "heartbeat_age": None if serving is None else self._silence(serving),
             "cpu": total[Desk.CPU] / 1e9,
             "rss": used.rss,
-            "pss": None if shown is None else self._desk(shown)[Desk.PSS] or None,
+            "pss": None if shown is None else self._word(shown, Desk.PSS) or None,
             "open_fds": used.open_fds,
             "durations": {
                 "counts": [total[bucket] for bucket in DURATION_BUCKETS],
@@ -174,16 +164,26 @@ class Overview:
                 "refused": total[Desk.HANDOFFS_REFUSED],
                 "rebalanced": total[Desk.REBALANCED],
             },
-            "spawns": words[SlotWord.SPAWNS],
-            "restarts": self._chronicle.restarts[number],
+            "lingered": {
+                "tls": total[Desk.LINGERED_TLS],
+                "protocol": total[Desk.LINGERED_PROTOCOL],
+                "stop": total[Desk.LINGERED_STOP],
+            },
+            "spawns": self._totals.spawned[number],
+            "restarts": self._totals.restarts[number],
+            "implausible": self._readings.doubts[number],
             "last_exit": self._chronicle.last_losses.get(number),
         }
 
-    def _desks(self, slot: Slot) -> Iterator[memoryview[int]]:
-        return (self._desk(worker) for worker in slot.workers)
+    def _word(self, worker: Worker, word: Desk) -> int:
+        return self._readings.word(worker.slot, worker.desk, word)
 
-    def _desk(self, worker: Worker) -> memoryview[int]:
-        return self._scoreboard.desk(worker.slot, worker.desk)
+    def _sum(self, slot: Slot, word: Desk) -> int:
+        return sum(self._word(worker, word) for worker in slot.workers)
+
+    def _lag(self, slot: Slot) -> float:
+        """Seconds."""
+        return max((self._word(worker, Desk.LAG) for worker in slot.workers), default=0) / 1e9
 
     def _pid(self, worker: Worker | None) -> int | None:
         process = None if worker is None else self._processes.get(worker.number)
@@ -201,7 +201,7 @@ class Overview:
         return None if foster is None else foster.slot
 
     def _silence(self, worker: Worker) -> float | None:
-        heartbeat = self._desk(worker)[Desk.HEARTBEAT]
+        heartbeat = self._word(worker, Desk.HEARTBEAT)
         return max(0.0, (time.monotonic_ns() - heartbeat) / 1e9) if heartbeat else None
 
     def _queue(self, slot: Slot) -> QueueStatus:

@@ -2,7 +2,7 @@
 
 queues      who waits in the accept queue of a worker whose loop does not turn
 relief      looks at queues while anybody waits, and has stuck slots fostered
-readings    a worker's desk, and its main thread's time
+readings    what workers write on the scoreboard, as far as it can be true
 memory      who has grown past --worker-max-rss
 neighbours  listeners on our port that are not ours
 strays      zombies of somebody else's, which PID 1 inherits

@@ -13,7 +13,8 @@ from reuseport.launcher.deciding.events import Event
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.process import Process
 from reuseport.launcher.watching.queues import LOOK, Queues
-from reuseport.scoreboard import Desk, Scoreboard
+from reuseport.launcher.watching.readings import Readings
+from reuseport.scoreboard import Desk
 
 
 class Relief:
@@ -24,13 +25,13 @@ class Relief:
         loop: asyncio.AbstractEventLoop,
         supervisor: Supervisor,
         processes: Mapping[int, Process],
-        scoreboard: Scoreboard,
+        readings: Readings,
         feed: Callable[[Event], None],
     ) -> None:
         self._loop = loop
         self._supervisor = supervisor
         self._processes = processes
-        self._scoreboard = scoreboard
+        self._readings = readings
         self._feed = feed
         self._queues = Queues()
         self._released = False
@@ -74,7 +75,7 @@ class Relief:
     def _serving_pulses(self) -> dict[int, int]:
         """The heartbeat of each slot's worker, of slots that have one."""
         return {
-            slot.number: self._scoreboard.desk(slot.number, slot.steered)[Desk.HEARTBEAT]
+            slot.number: self._readings.word(slot.number, slot.steered, Desk.HEARTBEAT)
             for slot in self._supervisor.slots.values()
             if slot.steered is not None
         }
@@ -84,9 +85,10 @@ class Relief:
         late, loads = set(), {}
         overdue = time.monotonic_ns() - LATE_NS
         for number, process in self._processes.items():
-            desk = self._scoreboard.desk(process.spawn.slot, process.spawn.desk)
-            loads[number] = desk[Desk.LOAD]
-            if process.spawn.slot in stuck or (loads[number] and desk[Desk.HEARTBEAT] < overdue):
+            place = process.spawn.slot, process.spawn.desk
+            loads[number] = self._readings.word(*place, Desk.LOAD)
+            silent = self._readings.word(*place, Desk.HEARTBEAT) < overdue
+            if process.spawn.slot in stuck or (loads[number] and silent):
                 late.add(number)
         fosters = {slot: self._supervisor.slots[slot].foster for slot in stuck}
         if len(late) < len(loads) and any(foster is None or foster in late for foster in fosters.values()):

@@ -39,8 +39,10 @@ def slot(number: int, **different: Any) -> Told:
         "open_fds": 20,
         "durations": {"counts": [0] * BUCKETS, "sum": 0.0},
         "handoffs": {"sent": 0, "received": 0, "refused": 0, "rebalanced": 0},
+        "lingered": {"tls": 0, "protocol": 0, "stop": 0},
         "spawns": 1,
         "restarts": 0,
+        "implausible": 0,
         "last_exit": None,
         **different,
     }

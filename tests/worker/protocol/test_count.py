@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from reuseport.launcher.telling.totals import Totals
+from reuseport.launcher.watching.readings import Readings
 from reuseport.scoreboard import DURATION_BOUNDS, DURATION_BUCKETS, ROW_WORDS, Desk, Scoreboard
 from reuseport.worker.protocol.count import Requests
 from tests.worker.protocol.test_connection import parsers
@@ -426,17 +428,18 @@ def test_what_a_killed_worker_answered_is_counted_for_ever(http: str, loop: str)
         return received[0]
 
     with contextlib.closing(Scoreboard.create(1)) as board:
+        totals = Totals(Readings(board))
         for _ in range(3):
-            board.take_desk(0, 0, 1)
-            folded = board.total(0, Desk.RESPONSES_2XX)
+            totals.sit(0, 0)
+            folded = totals.one(0, Desk.RESPONSES_2XX)
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 address = listener.getsockname()
                 with worker(board, listener, http, loop) as popen:
                     listener.close()
                     received = asyncio.run(life(board, popen, address))
-            before = board.total(0, Desk.RESPONSES_2XX)
-            board.leave_desk(0, 0)
-            total = board.total(0, Desk.RESPONSES_2XX)
-            assert total == before == sum(board.total(0, word) for word in DURATION_BUCKETS)
+            before = totals.one(0, Desk.RESPONSES_2XX)
+            totals.leave(0, 0)
+            total = totals.one(0, Desk.RESPONSES_2XX)
+            assert total == before == sum(totals.one(0, word) for word in DURATION_BUCKETS)
             # Counted and not received: what the worker had in its hands.
             assert received <= total - folded <= received + CLIENTS
