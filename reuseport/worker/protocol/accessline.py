@@ -1,4 +1,4 @@
-"""Lines of the access log as logging would format them (logs.py), from uvicorn's five values and the clock.
+"""Lines of the access log as logging would format them (logs.lines): uvicorn's five values and the clock.
 
 All of it is printable ASCII, so nobody can forge a line or its end: uvicorn quotes the path, but the client's
 address may come from a header, and an application may change what it is given.

@@ -1,0 +1,28 @@
+"""Logging of launcher and workers: uvicorn's logger names, one handler set, every record knows its slot.
+
+Each record has `place` ("launcher" or "slot 3"), `slot` and `generation` ("-" in the launcher), also for
+formats of the operator's own (--log-config). Lines for people go to stderr, access lines to stdout, as
+uvicorn has it, or to --log-file and --access-log-file, which SIGUSR1 opens again.
+
+lines          what a line looks like, and whom it names
+configuration  setting logging up, by the flags or by the operator's own file
+opening        log files: opened again, and given to the workers' user
+"""
+
+from reuseport.logs.configuration import TRACE, configure
+from reuseport.logs.opening import files, give_files_to, reopen
+from reuseport.logs.lines import ACCESS_FORMAT, LAUNCHER, PHRASES, Place, TextFormatter, worker
+
+__all__ = [
+    "ACCESS_FORMAT",
+    "LAUNCHER",
+    "PHRASES",
+    "TRACE",
+    "Place",
+    "TextFormatter",
+    "configure",
+    "files",
+    "give_files_to",
+    "reopen",
+    "worker",
+]
