@@ -1,7 +1,9 @@
 """The supervising process: it spawns, watches and replaces workers, and never accepts a connection.
 
 serve       gets hold of everything, or refuses before anything has started
-launcher    the loop: facts in, decisions, actions out
+launcher    the loop: signals, the timer, what the supervisor is fed
+workforce   facts in: what workers say, and when they are gone
+orders      actions out: spawn, tell, steer, end
 process     one worker as the launcher holds it: pidfd, channel, exit status
 execution   executing a module of ours in a fresh interpreter
 ports       what keeps the addresses: reservations, the escrow, inboxes

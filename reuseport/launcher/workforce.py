@@ -1,0 +1,149 @@
+"""Facts in: what workers say, when their processes are gone, and whose channel has ended before that.
+
+Facts arrive on descriptors: a pidfd is readable when its worker is gone, a channel when its worker speaks.
+Owns each worker's process, with its pidfd and channel, from the spawn until it is reaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+
+from reuseport.channel import DescriptorsLostError, PeerGoneError
+from reuseport.history import Kind
+from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding.events import Blame, Event, Reason
+from reuseport.launcher.process import Process
+from reuseport.launcher.telling import exits, multiprocess
+from reuseport.launcher.telling.chronicle import Chronicle
+from reuseport.launcher.telling.totals import Totals
+from reuseport.launcher.watching import strays
+from reuseport.messages import Failed, Leaving, LimitReached, Listens, Ready
+
+DEAF = 1.0
+"""Seconds an exit may follow the end of file on the channel; after that the application closed it."""
+
+log = logging.getLogger("reuseport")
+
+
+class Workforce:
+    """All workers' processes, by number. `feed` gets what they do as events."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        totals: Totals,
+        chronicle: Chronicle,
+        feed: Callable[[Event], None],
+    ) -> None:
+        self.processes: dict[int, Process] = {}
+        self._loop = loop
+        self._totals = totals
+        self._chronicle = chronicle
+        self._feed = feed
+        self._blames: dict[int, Blame] = {}
+        self._told = ""
+        """The last startup failure that was printed: N workers fail alike, once is enough."""
+        self._oom_kills = exits.oom_kills()
+
+    def take_on(self, process: Process) -> None:
+        """Hear this worker, and see its end, from now on."""
+        number = process.spawn.worker
+        self.processes[number] = process
+        self._loop.add_reader(process.pidfd, self._on_exit, number)
+        self._loop.add_reader(process.channel.fileno(), self._on_message, number)
+
+    # ── messages ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_message(self, number: int) -> None:
+        process = self.processes[number]
+        try:
+            received = process.channel.receive()
+        except PeerGoneError:
+            self._loop.remove_reader(process.channel.fileno())
+            self._loop.call_later(DEAF, self._on_deaf, number)
+            return
+        except DescriptorsLostError as error:
+            log.error("worker in slot %d cannot be taken in: %s", process.spawn.slot, error)  # noqa: TRY400
+            process.end(signal.SIGKILL)
+            return
+        for message, _ in received:
+            match message:
+                case Listens():
+                    self._feed(ev.WorkerListens(number))
+                case Ready() if process.exited:
+                    pass  # ready and dead in one turn of the loop: nobody is to drain for a corpse
+                case Ready():
+                    self._told = ""
+                    self._feed(ev.WorkerReady(number))
+                case Failed(blame, text):
+                    self._blames[number] = Blame.OPERATOR if blame == "operator" else Blame.APPLICATION
+                    self._tell(process.spawn.slot, text)
+                case LimitReached(requests):
+                    detail = f"it answered {requests} requests (--limit-max-requests)"
+                    self._feed(ev.LimitReached(number, Reason.MAX_REQUESTS, detail))
+                case Leaving():
+                    self._feed(ev.WorkerLeaving(number))
+                case _:
+                    raise TypeError(f"a worker does not send {message!r}")
+
+    def _on_deaf(self, number: int) -> None:
+        """A second ago the worker's channel ended. Nearly always its process did, too."""
+        process = self.processes.get(number)
+        if process is not None:
+            log.error("worker in slot %d closed its channel: it is replaced", process.spawn.slot)
+            process.end(signal.SIGTERM)
+            self._feed(ev.WorkerLeaving(number))
+
+    def _tell(self, slot: int, text: str) -> None:
+        why = ", for the same reason" if text == self._told else f": {text}"
+        self._told = text
+        self._chronicle.note(
+            Kind.COULD_NOT_START, f"worker in slot {slot} could not start{why}", level="error", slot=slot
+        )
+
+    # ── exits ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_exit(self, number: int) -> None:
+        """The pidfd is readable: hear the worker's last words, reap it, tell the supervisor."""
+        process = self.processes[number]
+        self._loop.remove_reader(process.pidfd)
+        process.exited = True
+        self._on_message(number)
+        self._loop.remove_reader(process.channel.fileno())
+        self._loop.remove_writer(process.channel.fileno())
+        # Never waits: it is up to a debugger when the status can be had, and nothing here may be.
+        status = process.reap_now()
+        del self.processes[number]
+        process.close()
+        self._totals.leave(process.spawn.slot, process.spawn.desk)
+        multiprocess.mark_dead(os.environ, process.pid)
+        blame = self._blames.pop(number, Blame.APPLICATION)
+        self._chronicle.gone(status)
+        self._feed(ev.WorkerExited(number, self._explain(process, status), blame))
+
+    def _explain(self, process: Process, status: int | None) -> str:
+        slot, pid = process.spawn.slot, process.pid
+        if status is None:
+            return f"worker in slot {slot} (pid {pid}) is gone; how, the debugger that traces it knows"
+        if process.ended_with is not None and status == -process.ended_with:
+            return f"worker in slot {slot} (pid {pid}) is gone, ended by our {process.ended_with.name}"
+        kills = exits.oom_kills() if status == -signal.SIGKILL else self._oom_kills
+        known = kills is not None and self._oom_kills is not None
+        grew = known and kills != self._oom_kills
+        self._oom_kills = kills
+        return exits.explain(slot, pid, status, "yes" if grew else "no" if known else "unknown")
+
+    def reap_strays(self) -> None:
+        """As PID 1 the launcher inherits orphans: a zombie of somebody else's is reaped here."""
+        while True:
+            # Anew each time: an exit that is acted on may have spawned a worker, which is no stray.
+            known = {process.pid: number for number, process in self.processes.items()}
+            dead = strays.reap(known)
+            if not dead:
+                return
+            for pid in dead:
+                self._on_exit(known[pid])
