@@ -10,8 +10,8 @@ opening        log files: opened again, and given to the workers' user
 """
 
 from reuseport.logs.configuration import TRACE, configure
-from reuseport.logs.opening import files, give_files_to, reopen
 from reuseport.logs.lines import ACCESS_FORMAT, LAUNCHER, PHRASES, Place, TextFormatter, worker
+from reuseport.logs.opening import files, give_files_to, reopen
 
 __all__ = [
     "ACCESS_FORMAT",
