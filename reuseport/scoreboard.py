@@ -136,6 +136,9 @@ COUNTERS = (
 """The words of a desk that only grow; the launcher adds them to its totals when the worker is gone."""
 
 
+_RUNS_OVER = 1 << 64
+
+
 class SlotWord(enum.IntEnum):
     """Words of a slot. The launcher writes them, but for ASSIGNED."""
 
@@ -147,6 +150,11 @@ class SlotWord(enum.IntEnum):
     """Connections the kernel has assigned to the slot. The steering program's word; 0 without steering."""
     WATCHED = 3
     """CLOCK_MONOTONIC, nanoseconds, when somebody last wanted to know what is dear to measure; 0: never."""
+
+
+def add(words: memoryview[int], word: int, more: int = 1) -> None:
+    """Count in a word that may hold anything, for others can write there: never raises, runs over instead."""
+    words[word] = (words[word] + more) % _RUNS_OVER
 
 
 class Scoreboard:

@@ -25,6 +25,7 @@ from reuseport.scoreboard import (
     Desk,
     Scoreboard,
     SlotWord,
+    add,
 )
 
 SLOTS = 3
@@ -192,3 +193,13 @@ def test_clearing_a_desk_leaves_everything_else_alone() -> None:
         board.clear(0, 0)
         assert set(board.desk(0, 0)) == {0}
         assert board.slot(0)[0] == board.word(0, 1, Desk.HEARTBEAT) == board.word(1, 0, Desk.HEARTBEAT) == 7
+
+
+def test_counting_where_anything_may_stand_never_raises() -> None:
+    with scoreboard() as board:
+        words = board.desk(0, 0)
+        for found, counted in [(0, 2), (LARGEST, 1), (LARGEST - 2, LARGEST)]:
+            words[Desk.REBALANCED] = found
+            add(words, Desk.REBALANCED, 2)
+            assert words[Desk.REBALANCED] == counted
+        del words

@@ -18,7 +18,7 @@ from typing import Any
 
 from uvicorn.config import Config
 
-from reuseport.scoreboard import Desk
+from reuseport.scoreboard import Desk, add
 from reuseport.worker.passing import NobodyReadsError, pass_on, sending_end
 from reuseport.worker.protocol.connection import (
     PROTOCOLS,
@@ -74,7 +74,7 @@ class Departure:
             return
         self._announce()
         self._start_missing_clocks()
-        self._desk[Desk.LINGERED_STOP] += len(self._state.connections)
+        add(self._desk, Desk.LINGERED_STOP, len(self._state.connections))
 
     def end(self) -> None:
         """Pass on nothing more."""
@@ -130,11 +130,11 @@ class Departure:
     def _count_the_lingering(self, config: Config) -> None:
         for connection in self._state.connections:
             if self.final:
-                self._desk[Desk.LINGERED_STOP] += 1
+                add(self._desk, Desk.LINGERED_STOP)
             elif config.is_ssl:
-                self._desk[Desk.LINGERED_TLS] += 1
+                add(self._desk, Desk.LINGERED_TLS)
             elif not isinstance(connection, TransferableHttpTools | TransferableH11):
-                self._desk[Desk.LINGERED_PROTOCOL] += 1
+                add(self._desk, Desk.LINGERED_PROTOCOL)
 
 
 def _speaks_http(connection: Any) -> bool:

@@ -13,7 +13,7 @@ import os
 import socket
 
 from reuseport.channel import receive_packet
-from reuseport.scoreboard import Desk
+from reuseport.scoreboard import Desk, add
 from reuseport.worker.protocol.activity import NEVER
 from reuseport.worker.protocol.connection import TransferableH11, TransferableHttpTools
 from reuseport.worker.server import Server
@@ -87,7 +87,7 @@ class Inbox:
 
     async def _take_up(self, connection: socket.socket) -> None:
         _, protocol = await self._loop.connect_accepted_socket(self._server.protocol, connection)
-        self._desk[Desk.HANDOFFS_RECEIVED] += 1
+        add(self._desk, Desk.HANDOFFS_RECEIVED)
         # uvicorn starts the keep-alive clock after a response; the one this connection waits after was given
         # by another worker. If the client has spoken meanwhile, the clock is not ours to start.
         if isinstance(protocol, TransferableHttpTools | TransferableH11) and _unasked(protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from reuseport.scoreboard import Desk
+from reuseport.scoreboard import Desk, add
 from reuseport.worker.protocol.connection import Transferable
 
 FULL = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
@@ -33,9 +33,9 @@ def pass_on(connection: Transferable, inbox: socket.socket, desk: memoryview[int
             raise NobodyReadsError from error
         if error.errno not in FULL:
             raise
-        desk[Desk.HANDOFFS_REFUSED] += 1
+        add(desk, Desk.HANDOFFS_REFUSED)
         return False
-    desk[Desk.HANDOFFS_SENT] += 1
+    add(desk, Desk.HANDOFFS_SENT)
     # Closes our descriptor and no more: without shutdown(2) the connection lives in its duplicate.
     connection.transport.abort()
     return True

@@ -17,7 +17,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-from reuseport.scoreboard import Desk
+from reuseport.scoreboard import Desk, add
 from reuseport.worker.passing import NobodyReadsError, pass_on, sending_end
 from reuseport.worker.protocol.connection import State, Transferable
 
@@ -80,7 +80,7 @@ class Rebalancing:
         # At once: within one turn of the loop there may be seconds, and the launcher looks at both.
         self._state.activity.lose(connection)
         self._desk[Desk.ACTIVE] = self._state.activity.active
-        self._desk[Desk.REBALANCED] += 1
+        add(self._desk, Desk.REBALANCED)
         order.count -= 1
         if not order.count:
             self._forget(order)

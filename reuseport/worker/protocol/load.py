@@ -24,6 +24,8 @@ _HEARTBEAT, _LOAD, _SETTLED, _ACCEPTED, _WORK = (
     int(word) for word in (Desk.HEARTBEAT, Desk.LOAD, Desk.SETTLED, Desk.ACCEPTED, Desk.WORK)
 )
 _clock = time.monotonic_ns
+_LARGEST = 2**63 - 1
+"""Beyond it ASSIGNED is nobody's count, and the next connection must fit SETTLED, too."""
 
 
 class Load(set[Any]):
@@ -42,6 +44,8 @@ class Load(set[Any]):
         self._desk = desk
         self._row = row
         self._work = 0
+        # Not read back: somebody else may have written there.
+        self._accepted = self._settled = 0
         self._newcomers: set[Connection] = set()
         self._silent: set[Connection] = set()
         """Newcomers of the time before the last `forget`."""
@@ -96,10 +100,10 @@ class Load(set[Any]):
         self._waiting += 1
         self.beat()
         desk = self._desk
-        desk[_ACCEPTED] += 1
+        desk[_ACCEPTED] = self._accepted = self._accepted + 1
         if assigned:
             # Last: in between it counts twice, which is better than not at all.
-            desk[_SETTLED] += 1
+            desk[_SETTLED] = self._settled = self._settled + 1
 
     def ask(self, connection: Connection, task: Any) -> None:
         """Its first request begins."""
@@ -134,13 +138,16 @@ class Load(set[Any]):
         because the client vanished, or a sibling or our predecessor accepted it. What stays from one call to
         the next is taken for the latter. Less than nothing is what nobody assigned: it came by hash.
         """
-        settled = self._desk[_SETTLED]
-        excess = max(0, self._row[SlotWord.ASSIGNED] - waiting) - settled
+        excess = self._taken(waiting) - self._settled
         lost = excess if excess < 0 else min(excess, self._excess)
         if lost:
-            self._desk[_SETTLED] = settled + lost
+            self._desk[_SETTLED] = self._settled = self._settled + lost
         self._excess = excess - lost
 
     def settle_all(self, waiting: int) -> None:
         """The same at the start and after a standstill: what was assigned and does not wait is another's."""
-        self._desk[_SETTLED] = max(0, self._row[SlotWord.ASSIGNED] - waiting)
+        self._desk[_SETTLED] = self._settled = self._taken(waiting)
+
+    def _taken(self, waiting: int) -> int:
+        """How many of those assigned do not wait."""
+        return min(max(0, self._row[SlotWord.ASSIGNED] - waiting), _LARGEST)

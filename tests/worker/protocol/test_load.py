@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,6 +136,23 @@ def test_a_successor_starts_with_what_waits() -> None:
     fresh = Worker()
     fresh.load.settle_all(7)  # by hash: nobody has assigned anything
     assert fresh.owed == 0
+
+
+@pytest.mark.parametrize("scribbled", [0, 2**63, 2**64 - 1])
+def test_whatever_others_write_there_it_goes_on(scribbled: int) -> None:
+    worker = Worker()
+    worker.arrive()
+    for words in (worker.desk, worker.row):
+        for word in range(len(words)):
+            words[word] = scribbled
+    worker.load.settle(3)
+    worker.load.settle(3)
+    worker.load.settle_all(3)
+    worker.load.leave(worker.arrive())
+    worker.load.add("task")
+    worker.load.discard("task")
+    assert worker.desk[Desk.ACCEPTED] == 2
+    assert worker.desk[Desk.LOAD] == 1
 
 
 STEPS = st.lists(
