@@ -28,7 +28,7 @@ from reuseport.launcher.deciding.phases import diagram
 from reuseport.launcher.serve import SPARE_SLOTS
 from reuseport.settings.precedence import load, variables_of
 from reuseport.settings.table import DEFAULTS, FLAGS, spellings
-from tests.conftest import Launch
+from tests.conftest import PATIENCE, Launch
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -242,11 +242,24 @@ def test_a_misspelt_command_would_be_noticed() -> None:
 
 
 def test_the_application_of_the_readme_is_served(launch: Launch, tmp_path: Path) -> None:
-    (source,) = blocks("python")
+    source, _ = blocks("python")
     (tmp_path / "app.py").write_text(source)
     server = launch("app:app", "--workers", "2", "--app-dir", str(tmp_path)).ready(2)
     assert httpx.get(server.url).text == "Hello!\n"
     assert server.stop() == 0
+
+
+def test_the_stream_of_the_readme_ends_with_a_word_to_the_client(launch: Launch, tmp_path: Path) -> None:
+    _, source = blocks("python")
+    (tmp_path / "app.py").write_text(source)
+    flags = ("--lifespan", "off", "--graceful-timeout", "10m")
+    server = launch("app:events", "--app-dir", str(tmp_path), *flags).ready(1)
+    with httpx.stream("GET", server.url, timeout=PATIENCE) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "data: tick"
+        server.signal(signal.SIGTERM)
+        assert list(lines)[-2:] == ["retry: 100", ""]
+    assert server.wait() == 0
 
 
 def test_the_anchors_lead_somewhere() -> None:

@@ -6,12 +6,13 @@ Exit status 0 after a drain, 3 when it never became ready (the launcher was told
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 import sys
 from typing import TYPE_CHECKING
 
-from reuseport import logs
+from reuseport import draining, logs
 from reuseport.channel import Channel
 from reuseport.messages import Listens, Start
 from reuseport.scoreboard import Scoreboard
@@ -21,7 +22,7 @@ from reuseport.worker.begin import begin
 from reuseport.worker.protocol.accesslog import AccessLog, begin_access_log
 
 if TYPE_CHECKING:
-    from uvicorn.config import Config
+    from reuseport.worker.application import Application
 
 STARTUP_FAILURE = 3
 """uvicorn's exit status for the same."""
@@ -41,12 +42,12 @@ def main() -> int:
         os.sched_setaffinity(0, {order.cpu})
 
     # After the signals and the bond: importing uvicorn takes a tenth of a second.
-    from reuseport.worker.application import StartupError, configure
+    from reuseport.worker.application import Application, StartupError
 
     try:
-        config = configure(settings)
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(serve(channel, order, fds, settings, config, access_log))
+        application = Application(settings)
+        with asyncio.Runner(loop_factory=application.get_loop_factory()) as runner:
+            runner.run(serve(channel, order, fds, settings, application, access_log))
     except StartupError as error:
         channel.send(error.failed)
         return STARTUP_FAILURE
@@ -63,11 +64,10 @@ async def serve(
     order: Start,
     fds: list[int],
     settings: Settings,
-    config: Config,
+    application: Application,
     access_log: AccessLog | None,
 ) -> None:
     """Load the application and serve it until drained. Raises StartupError."""
-    from reuseport.worker.application import load
     from reuseport.worker.control import Control
     from reuseport.worker.footprint import Memory
     from reuseport.worker.inbox import Inbox
@@ -77,15 +77,12 @@ async def serve(
     from reuseport.worker.protocol.load import Load
     from reuseport.worker.server import Server
 
-    # In the running loop, which stands still meanwhile: nothing of ours needs it before we are ready.
-    await load(config, settings)
     scoreboard = Scoreboard(fds[0], order.slots)
     desk = scoreboard.desk(order.slot, order.desk)
-    requests = Requests(desk)
-    # uvicorn's protocols and its lifespan take the application from there when they begin.
-    config.loaded_app = requests.around(config.loaded_app)
     row = scoreboard.slot(order.slot)
-    state = State(Load(desk, row), requests)
+    requests = Requests(desk)
+    state = State(Load(desk, row), requests, draining)
+    application.around = functools.partial(requests.around, extensions=state.extensions)
     if access_log is not None:
         access_log.start(asyncio.get_running_loop())
         state.access_log = access_log
@@ -104,11 +101,12 @@ async def serve(
         control.start(loop)
         control.ready()
 
-    server = Server(config, state, own, shared, on_listen, on_ready)
+    server = Server(application, state, own, shared, on_listen, on_ready)
     meter = Meter(desk, state)
     memory = Memory(desk, row)
     inbox = Inbox(fds[1], server, desk)
     control = Control(channel, server, inbox, meter, settings)
+    server.on_terminate = control.on_terminate
     await server.serve()
     inbox.close()
 

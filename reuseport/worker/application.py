@@ -10,7 +10,7 @@ import re
 import ssl
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -43,39 +43,49 @@ class StartupError(Exception):
         self.failed = Failed(failed.blame, failed.text[-MOST_TEXT:])
 
 
-def configure(settings: Settings) -> Config:
-    """uvicorn's configuration. Imports what chooses the event loop, and nothing else of the operator's.
+class Application(Config):
+    """uvicorn's configuration of one application, which says who must act when it cannot be had.
 
-    Raises StartupError.
+    Raises StartupError when it is made, and by `load`.
     """
-    sys.path.insert(0, settings.app_dir or "")
-    with _blamed(settings):
-        # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.
-        options = settings.uvicorn_options()
-        options["http"] = PROTOCOLS.get(settings.http, settings.http)
-        config = Config(settings.app, log_config=None, workers=1, **options)
-        _find("--loop", settings.loop, LOOP_FACTORIES)
-    return config
 
+    around: Callable[[Any], Any] | None = None
+    """What the application is wrapped in as soon as it is there: protocols and lifespan take it from here."""
 
-async def load(config: Config, settings: Settings) -> None:
-    """Import the application, read the certificate, choose the protocols. Raises StartupError.
+    def __init__(self, settings: Settings) -> None:
+        """Imports what chooses the event loop, and nothing else of the operator's."""
+        sys.path.insert(0, settings.app_dir or "")
+        self._settings = settings
+        with _blamed(settings):
+            # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.
+            options = settings.uvicorn_options()
+            options["http"] = PROTOCOLS.get(settings.http, settings.http)
+            super().__init__(settings.app, log_config=None, workers=1, **options)
+            _find("--loop", settings.loop, LOOP_FACTORIES)
 
-    A coroutine that never waits, for the sake of where it runs: applications create tasks and clients at
-    import and expect to find the loop that will serve them, as under `uvicorn --workers`.
-    """
-    with _blamed(settings):
-        judge(import_named("APP", settings.app), settings)
-        _find("--http", settings.http, HTTP_PROTOCOLS)
-        _find("--ws", settings.ws, WS_PROTOCOLS)
-        config.load()
+    def load(self) -> None:
+        """Import the application, read the certificate, choose the protocols.
 
+        uvicorn's server calls it in the running event loop, which stands still meanwhile: applications create
+        tasks and clients at import, and expect to find the loop that will serve them.
+        """
+        settings = self._settings
+        with _blamed(settings):
+            judge(import_named("APP", settings.app), settings)
+            _find("--http", settings.http, HTTP_PROTOCOLS)
+            _find("--ws", settings.ws, WS_PROTOCOLS)
+            super().load()
+        if self.around is not None:
+            self.loaded_app = self.around(self.loaded_app)
 
-def try_out(settings: Settings) -> None:
-    """Load the application where a worker would, and leave it. Raises StartupError."""
-    config = configure(settings)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(load(config, settings))
+    def try_out(self) -> None:
+        """Load it where a worker would, and leave it."""
+
+        async def load() -> None:
+            self.load()
+
+        with asyncio.Runner(loop_factory=self.get_loop_factory()) as runner:
+            runner.run(load())
 
 
 @contextmanager

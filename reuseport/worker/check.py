@@ -15,10 +15,10 @@ def main() -> int:
     channel, order, _ = begin(sys.argv[1:])
     settings = Settings.from_json(order.settings)
     logs.configure(settings, logs.Place("check"))
-    from reuseport.worker.application import StartupError, try_out
+    from reuseport.worker.application import Application, StartupError
 
     try:
-        try_out(settings)
+        Application(settings).try_out()
     except StartupError as error:
         channel.send(error.failed)
         return 1

@@ -55,7 +55,6 @@ class Control:
         self._loop = loop
         self._inbox.open(loop)
         loop.add_reader(self._channel.fileno(), self._on_readable)
-        loop.add_signal_handler(signal.SIGTERM, self._on_terminate)
         loop.add_signal_handler(signal.SIGUSR1, logs.reopen)
         if self._most_requests is not None:
             self._count(self._most_requests)
@@ -106,7 +105,7 @@ class Control:
             self._fostering.end_all()
         self._server.drain(timeout, self._departure)
 
-    def _on_terminate(self) -> None:
+    def on_terminate(self) -> None:
         """Somebody sent this one worker SIGTERM: ask to be replaced; the second time, do not wait for it."""
         self._send(Leaving())
         if self._leaving:

@@ -7,9 +7,12 @@ import contextlib
 import errno
 import functools
 import logging
+import os
+import signal
 import socket
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 
 import uvicorn
 from uvicorn.config import Config
@@ -65,6 +68,12 @@ class Server(uvicorn.Server):
         self._departure: Departure | None = None
         self._patience = 0.0
         self._drain_asked = asyncio.Event()
+        self.on_terminate: Callable[[], None] = lambda: None
+        """Called in the event loop when somebody wants this worker to go: by SIGTERM, or by `should_exit`."""
+        self._process = os.getpid()
+        self._terminated = False
+        """By somebody's SIGTERM, which the application's handlers have seen."""
+        self._told_to_exit = False
 
     def drain(self, timeout: float, departure: Departure) -> None:
         """Accept no more, let the connections depart, finish within `timeout` seconds; then `serve` ends."""
@@ -72,8 +81,8 @@ class Server(uvicorn.Server):
             return  # asked twice: the launcher's order and its end of file may cross
         self._departure = departure
         self._patience = timeout
-        self.should_exit = True
         self._drain_asked.set()
+        self._tell_the_application()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
         """Lifespan startup, then bind, listen, and tell. Raises StartupError."""
@@ -149,7 +158,12 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """uvicorn's, but woken at once to drain instead of looking ten times a second."""
-        while not await self.on_tick(0):
+        asked = False
+        while self._departure is None:
+            if await self.on_tick(0) and not asked:
+                # The application has set `should_exit`, as it may: it is replaced before it goes.
+                asked = True
+                self.on_terminate()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drain_asked.wait(), HEADERS_EVERY)
 
@@ -234,7 +248,44 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.shutdown()
 
+    # ── signals ───────────────────────────────────────────────────────────────────────────────────────
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the worker's business: uvicorn would raise them again after its graceful end."""
+        """SIGTERM's handler is `handle_exit`, as uvicorn's is, from before the import on: applications put
+        theirs in its place or in front of it, and libraries look for the server behind it.
+
+        The others are the launcher's business. Nothing is raised again after a graceful end.
+        """
+        signal.signal(signal.SIGTERM, self.handle_exit)
         yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Somebody's SIGTERM, or our own to the application: see `_tell_the_application`."""
+        if self._departure is not None:
+            self._told_to_exit = True
+            # uvicorn's, or what a library has put in its place: sse-starlette does.
+            super().handle_exit(sig, frame)
+        elif self.started and os.getpid() == self._process:
+            self._terminated = True
+            asyncio.get_running_loop().call_soon_threadsafe(self.on_terminate)
+        else:
+            # Nobody depends on who just starts; and who was forked by the application is not us.
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+
+    def _tell_the_application(self) -> None:
+        """The worker drains, whoever wanted it: what runs for ever should end now.
+
+        By a real signal, so that every handler hears of it, also those of add_signal_handler(); once.
+        One that raises SystemExit would end the worker there and then, under uvicorn, with all its requests.
+        """
+        self.server_state.draining.set()
+        if not self._terminated and callable(signal.getsignal(signal.SIGTERM)):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except (Exception, SystemExit, KeyboardInterrupt):
+                log.warning("the application's SIGTERM handler failed; the drain goes on", exc_info=True)
+        if not self._told_to_exit:
+            self.handle_exit(signal.SIGTERM, None)
+        self.should_exit = True

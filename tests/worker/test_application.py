@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from reuseport.channel import Channel
 from reuseport.messages import Failed
 from reuseport.settings.table import Settings
-from reuseport.worker.application import MOST_TEXT, StartupError, configure, describe, judge, load
+from reuseport.worker.application import MOST_TEXT, Application, StartupError, describe, judge
 
 Write = Callable[..., Settings]
 
@@ -48,8 +48,8 @@ def write(tmp_path: Path) -> Iterator[Write]:
 
 def loaded(settings: Settings) -> Config:
     """The configuration, loaded as a worker does it."""
-    config = configure(settings)
-    asyncio.run(load(config, settings))
+    config = Application(settings)
+    config.try_out()
     return config
 
 
@@ -202,7 +202,7 @@ def test_the_application_finds_the_loop_that_will_serve_it(write: Write) -> None
     settings = write(EARLY + ASGI)
 
     async def go() -> None:
-        await load(configure(settings), settings)
+        Application(settings).load()
         early: Any = sys.modules["served"]
         await early.task
         assert early.begun == [early.loop] == [asyncio.get_running_loop()]
@@ -232,8 +232,12 @@ def test_a_loop_of_its_own_at_import_is_refused_with_the_way_out(
     write: Write, call: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     settings = write(OWN_LOOP.format(call=call) + ASGI)
+
+    async def go() -> None:
+        Application(settings).load()
+
     with asyncio.Runner(loop_factory=new_loop) as runner, pytest.raises(StartupError) as caught:
-        runner.run(load(configure(settings), settings))
+        runner.run(go())
     assert caught.value.failed.blame == "application"
     assert f"    {call}\n" in caught.value.failed.text
     assert "await this in lifespan startup" in caught.value.failed.text

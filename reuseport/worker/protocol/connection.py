@@ -18,18 +18,25 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from reuseport.notice import Draining
 from reuseport.worker.protocol.accesslog import AccessLog
 from reuseport.worker.protocol.activity import NEVER, Activity
 from reuseport.worker.protocol.count import Application, Message, Receive, Requests, Send
 from reuseport.worker.protocol.keeping import Keeping
 from reuseport.worker.protocol.load import Load
 
+EXTENSION = "reuseport.draining"
+"""The name by which a request finds the notice in `scope["extensions"]`."""
+
 
 class State(ServerState):
     """uvicorn's shared state, which counts as it changes, and who wants connections that become idle."""
 
-    def __init__(self, load: Load, requests: Requests) -> None:
+    def __init__(self, load: Load, requests: Requests, draining: Draining | None = None) -> None:
         super().__init__()
+        self.draining = draining or Draining()
+        self.extensions = {EXTENSION: self.draining}
+        """Of every request's scope, which gets a copy: an application may add its own to its."""
         self.load = load
         self.requests = requests
         self.tasks = load

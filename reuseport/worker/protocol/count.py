@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 from reuseport.scoreboard import DURATION_BOUNDS, DURATION_BUCKETS, RESPONSES, Desk
@@ -55,11 +55,21 @@ class Requests:
         self._counts = [0] * len(desk)
         """What we have written there."""
 
-    def around(self, app: Application) -> Application:  # noqa: C901 - a call less for every request
-        """The application with its requests counted. What it is called with and returns stays as it is."""
+    def around(  # noqa: C901 - a call less for every request
+        self, app: Application, extensions: Mapping[str, Any] | None = None
+    ) -> Application:
+        """The application with its requests counted, and `extensions` in their scope.
+
+        What it is called with and returns stays as it is otherwise.
+        """
+        offered = dict(extensions or {})
         desk, counts, now = self._desk, self._counts, time.monotonic_ns
 
         async def counted(scope: Message, receive: Receive, send: Send) -> Any:  # noqa: C901
+            if "extensions" in scope:  # a WebSocket, or HTTP/2
+                scope["extensions"].update(offered)
+            elif scope["type"] == "http":
+                scope["extensions"] = offered.copy()
             if scope["type"] != "http":
                 return await self._other(app, scope, receive, send)
             begun = now()
