@@ -1,10 +1,11 @@
-"""The supervisor: every decision about workers, and all state they depend on, live in this file. No I/O here.
+"""The supervisor: every decision about workers is made in this file. No I/O here.
 
 `handle(event, now)` takes an event and the time and returns the actions that follow; `next_deadline()` says
 until when nothing happens by itself. After each event `_advance` asks, in this order: whose patience is over,
 who is to leave, who is missing, who is to be replaced, who accepts for whom. So a rollout is state, no call
-stack, and a stop in the middle of one is acted on at once. The file is long because it is the thing: plans
-(`rollout`), fosters (`fostering`) and records (`slots`) stand beside it, decisions do not.
+stack, and a stop in the middle of one is acted on at once. The file is long because it is the thing: who is
+there (`roster`, `slots`), whose loop turns (`silence`), plans (`rollout`) and fosters (`fostering`) stand
+beside it, decisions do not.
 
 Promises, checked by the property test: at most two workers in a slot; nobody drains without a ready
 successor, unless stopping or scaling down; where clients can connect somebody accepts; every worker serves
@@ -14,14 +15,15 @@ or has a deadline or was sent SIGKILL; nothing starts while stopping; from any s
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from reuseport.launcher.deciding import events as ev
-from reuseport.launcher.deciding import reports, requests
+from reuseport.launcher.deciding import reports, requests, silence
 from reuseport.launcher.deciding.events import Action, Blame, Event, Reason, Report, Request
 from reuseport.launcher.deciding.fostering import arrange
 from reuseport.launcher.deciding.phases import SERVING, Cue, Phase, after
 from reuseport.launcher.deciding.rollout import Rollout
+from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import Policy, Slot, Stage, Worker
 
 
@@ -30,12 +32,9 @@ class Supervisor:
 
     def __init__(self, policy: Policy, rng: random.Random) -> None:
         self.policy = policy
-        self.target = policy.workers
-        self.slots: dict[int, Slot] = {}
-        self.workers: dict[int, Worker] = {}
         self.generation = 1
+        self._roster = Roster(policy)
         self._rng = rng
-        self._last_number = 0
         self._last_generation = 1
         self._begun = False
         self.ever_ready = False
@@ -47,7 +46,21 @@ class Supervisor:
         self._drain_at: float | None = None
         self._exited = False
         self._now = 0.0
-        self._actions: list[Action] = []
+
+    @property
+    def target(self) -> int:
+        """How many slots are to be served, those out of service included."""
+        return self._roster.target
+
+    @property
+    def slots(self) -> dict[int, Slot]:
+        """By number; not to be changed by others."""
+        return self._roster.slots
+
+    @property
+    def workers(self) -> dict[int, Worker]:
+        """By number; not to be changed by others."""
+        return self._roster.workers
 
     # ── the two calls ─────────────────────────────────────────────────────────────────────────────────
 
@@ -68,13 +81,13 @@ class Supervisor:
             case ev.LimitReached(number, reason, detail):
                 self._on_limit(self.workers[number], reason, detail, now)
             case ev.Tick(pulses, loads, late):
-                self._be_patient(late)
+                self._roster.be_patient(late)
                 for number, load in loads.items():
                     self.workers[number].load = load
                 for number, pulse in pulses.items():
                     self._on_pulse(self.workers[number], pulse, late, now)
             case ev.Stuck(stuck, behind, loads):
-                self._on_stuck(stuck, behind, loads, now)
+                silence.stick(self.workers.values(), stuck, behind, loads, now)
             case ev.StopRequested() if self._stopping is not None:
                 self._quit(now)
             case ev.StopRequested():
@@ -87,7 +100,7 @@ class Supervisor:
                 self._on_request(event, now)
         self._now = now
         self._advance(now)
-        actions, self._actions = self._actions, []
+        actions, self._roster.actions = self._roster.actions, []
         return actions
 
     def next_deadline(self) -> float | None:
@@ -132,20 +145,17 @@ class Supervisor:
         self.ever_ready = True
         self._report(reports.ready(worker, now))
         for predecessor in predecessors:
-            self._drain(predecessor, (slot.number,), now)
+            self._roster.drain(predecessor, (slot.number,), now)
         self._rollout.fulfil(slot.number, worker.generation)
         if self._stopping is not None and self._drain_at is None:
-            self._drain(worker, (), now)
-        if not self._announced and all(self._served(number) for number in self._wanted()):
+            self._roster.drain(worker, (), now)
+        if not self._announced and all(self._roster.served(number) for number in self._roster.wanted()):
             self._announced = True
             self._report(reports.all_ready(self.target))
 
     def _on_exited(self, worker: Worker, how: str, blame: Blame, now: float) -> None:
         before = worker.phase
-        worker.phase = after(before, Cue.EXIT)
-        slot = self.slots[worker.slot]
-        slot.workers.remove(worker)
-        del self.workers[worker.number]
+        self._roster.bury(worker)
         if before in (Phase.DRAINING, Phase.DYING):
             self._report(reports.exited(worker, how))
             return
@@ -157,12 +167,11 @@ class Supervisor:
     def _on_leaving(self, worker: Worker, now: float) -> None:
         if worker.phase is Phase.DYING and worker.ready_at is None:
             # Terminated while it started, it took that for a wish: it was ready a moment before. Insist.
-            self._actions.append(ev.Terminate(worker.number))
+            self._roster.actions.append(ev.Terminate(worker.number))
         elif not worker.leaving:
             self._on_limit(worker, Reason.TERMINATED, "it was sent SIGTERM", now)
         elif worker.phase in SERVING:
-            worker.phase = after(worker.phase, Cue.DRAIN)
-            worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
+            self._roster.let_drain(worker, now)
             self._report(reports.drains_by_itself(worker))
             self._lost(worker, "was sent SIGTERM twice", Reason.TERMINATED, now)
         worker.leaving = True
@@ -173,42 +182,14 @@ class Supervisor:
             self._report(reports.recycled(worker, reason, detail))
 
     def _on_pulse(self, worker: Worker, pulse: int, late: float, now: float) -> None:
-        if pulse != worker.pulse or late > 0:
-            if worker.phase is Phase.STALLED and pulse != worker.pulse:
-                self._report(reports.turns_again(worker, now - worker.heard_at))
-                worker.phase = after(worker.phase, Cue.TURNING)
-            worker.pulse = pulse
-            worker.heard_at = now
-            worker.late = False
-            if worker.stuck_at is not None and now - worker.stuck_at >= self.policy.stuck_for:
-                worker.stuck_at = None
-            return
-        if worker.stuck_at is not None:
-            worker.stuck_at = now
-        silent = now - worker.heard_at
-        if worker.phase is Phase.READY and silent >= self.policy.stall_after:
-            worker.phase = after(worker.phase, Cue.SILENT)
-            self._report(reports.stalled(worker, silent))
-        if worker.phase is Phase.STALLED and 0 < self.policy.worker_timeout <= silent:
-            why = f"event loop in slot {worker.slot} has been silent for {silent:.1f} s (--worker-timeout)"
+        told = silence.listen(worker, pulse, late, now, self.policy)
+        if told is not None:
+            self._report(told)
+        why = silence.hangs(worker, now, self.policy)
+        if why is not None:
             self._report(reports.aborted(worker, why, Reason.HANG))
-            self._abort(worker, now)
+            self._roster.abort(worker, now)
             self._lost(worker, why, Reason.HANG, now)
-
-    def _on_stuck(
-        self, stuck: frozenset[int], late: frozenset[int], loads: Mapping[int, int], now: float
-    ) -> None:
-        for worker in self.workers.values():
-            worker.late = worker.number in late
-            worker.load = loads.get(worker.number, worker.load)
-            if worker.slot in stuck and worker.phase is Phase.READY:
-                worker.stuck_at = now
-
-    def _be_patient(self, late: float) -> None:
-        """The launcher did not run for `late` seconds, so that time is nobody's fault."""
-        for worker in self.workers.values():
-            if worker.deadline is not None:
-                worker.deadline += late
 
     def _on_request(self, request: Request, now: float) -> None:
         why = self.objection(request)
@@ -222,26 +203,14 @@ class Supervisor:
             case ev.ReloadRequested():
                 self._begin_reload(now)
             case ev.ScaleRequested(by):
-                self._scale(min(max(self.target + by, 1), self.policy.capacity))
+                self._roster.scale(self.target + by, self._newest())
             case ev.ScaleTo(workers):
-                self._scale(workers)
+                self._roster.scale(workers, self._newest())
             case ev.DrainRequested(slot):
                 self._slot(slot).drained = True
                 self._report(reports.drained(slot))
             case ev.RestartRequested(slot):
                 self._restart(self._slot(slot), now)
-
-    def _scale(self, wanted: int) -> None:
-        if wanted == self.target:
-            return
-        self._report(reports.scaled(self.target, wanted))
-        for number in range(self.target, wanted):
-            slot = self._slot(number)
-            slot.reason = Reason.SCALE
-            slot.drained = False
-            # It may have served an older generation before it was scaled away.
-            slot.generation = self._rollout.generation or self.generation
-        self.target = wanted
 
     def _restart(self, slot: Slot, now: float) -> None:
         serving = slot.serving()
@@ -250,7 +219,7 @@ class Supervisor:
             return
         if slot.drained:
             # It may have missed a reload meanwhile.
-            slot.generation = self._rollout.generation or self.generation
+            slot.generation = self._newest()
         slot.drained = False
         slot.reason = Reason.RESTART
         slot.retry_at = now
@@ -269,18 +238,9 @@ class Supervisor:
         if self._stopping is not None:
             self._finish_stop(now)
         if self._stopping is None or self._drain_at is not None:
-            self._actions += arrange(self.slots, self.workers)
-        if self._stopping is None:
-            self._steer()
-
-    def _steer(self) -> None:
-        """Tell the kernel whom each slot's connections are for. Who is stopping leaves it as it is."""
-        for slot in self.slots.values():
-            serving = slot.serving()
-            desk = None if serving is None else serving.desk
-            if desk != slot.steered:
-                slot.steered = desk
-                self._actions.append(ev.Steer(slot.number, desk))
+            self._roster.actions += arrange(self.slots, self.workers)
+        if self._stopping is None:  # who is stopping leaves it as it is
+            self._roster.steer()
 
     def _lose_patience(self, now: float) -> None:
         """Act on every deadline that is over, and on every lifetime."""
@@ -296,13 +256,13 @@ class Supervisor:
                     f"{self.policy.startup_timeout:g} s (--startup-timeout)"
                 )
                 self._report(reports.aborted(worker, why, Reason.CRASH))
-                self._abort(worker, now)
+                self._roster.abort(worker, now)
                 if not self.ever_ready:
                     self._first_blame = self._first_blame or Blame.APPLICATION
                 self._lost(worker, why, Reason.CRASH, now)
             else:
                 self._report(reports.killed(worker))
-                self._kill(worker)
+                self._roster.kill(worker)
 
     def _retire(self, now: float) -> None:
         """Let the workers of slots beyond the target, and of those that are out of service, go.
@@ -310,14 +270,14 @@ class Supervisor:
         The listeners stay, and a sibling fosters them: without steering, closing one resets who is just in
         its handshake. A slot that never had any is forgotten.
         """
-        heirs = tuple(number for number in self._wanted() if self._served(number))
+        heirs = tuple(number for number in self._roster.wanted() if self._roster.served(number))
         for slot in [slot for slot in self.slots.values() if slot.number >= self.target or slot.drained]:
             self._rollout.forget(slot.number)
             for worker in slot.workers:
                 if worker.phase is Phase.STARTING and not worker.listens:
-                    self._terminate(worker, now)
+                    self._roster.terminate(worker, now)
                 elif worker.phase in SERVING and heirs:
-                    self._drain(worker, heirs, now)
+                    self._roster.drain(worker, heirs, now)
             if not slot.workers and not slot.opened and not slot.drained:
                 del self.slots[slot.number]
 
@@ -326,12 +286,12 @@ class Supervisor:
         if self._first_blame is not None and not self.ever_ready:
             return  # the first start has failed once: wait for the others' answer before trying again
         starting = sum(worker.phase is Phase.STARTING for worker in self.workers.values())
-        for number in self._wanted():
+        for number in self._roster.wanted():
             slot = self._slot(number)
             if starting >= self.policy.starts_at_once:
                 return
             if slot.missing() and not slot.full() and now >= slot.retry_at:
-                self._spawn(slot, slot.generation, slot.reason, now)
+                self._roster.spawn(slot, slot.generation, slot.reason, now)
                 starting += 1
 
     def _start_swap(self, now: float) -> None:
@@ -340,7 +300,7 @@ class Supervisor:
         if swap is not None:
             slot = self._slot(swap.slot)
             reload = self._rollout.generation if swap.reason is Reason.RELOAD else None
-            swap.successor = self._spawn(slot, reload or slot.generation, swap.reason, now).number
+            swap.successor = self._roster.spawn(slot, reload or slot.generation, swap.reason, now).number
 
     def _give_up_first_start(self, now: float) -> None:
         """Exit when everything that was started has failed and nothing ever was ready."""
@@ -353,7 +313,7 @@ class Supervisor:
 
     def _begin_reload(self, now: float) -> None:
         self._last_generation += 1
-        slots = self._wanted()
+        slots = self._roster.wanted()
         self._rollout.begin_reload(self._last_generation, slots, now)
         self._report(reports.reload_begun(self._last_generation, len(slots)))
 
@@ -369,7 +329,7 @@ class Supervisor:
         generation = self._rollout.generation
         if generation is None:
             raise RuntimeError("there is no reload to abort")
-        slots = self._wanted()
+        slots = self._roster.wanted()
         reloaded = sum(self._slot(number).generation == generation for number in slots)
         self._report(reports.reload_aborted(generation, why, self.generation, reloaded, len(slots)))
         self._end_reload(now)
@@ -391,7 +351,7 @@ class Supervisor:
                 # Clients are in its queue: it is ready in a moment, and drains.
                 worker.deadline = now + self.policy.kill_grace
             elif worker.phase is Phase.STARTING:
-                self._terminate(worker, now)
+                self._roster.terminate(worker, now)
         self._report(reports.stops(delay))
 
     def _quit(self, now: float) -> None:
@@ -400,59 +360,21 @@ class Supervisor:
         self._report(reports.quits())
         self._drain_at = None
         for worker in self.workers.values():
-            self._kill(worker)
+            self._roster.kill(worker)
 
     def _finish_stop(self, now: float) -> None:
         if self._drain_at is not None and now >= self._drain_at:
             self._drain_at = None
             # First, so that a worker that has taken its whole queue closes the last copy of its listeners.
-            self._actions.append(ev.Release())
-            for worker in self.workers.values():
-                if worker.phase in SERVING:
-                    self._drain(worker, (), now)
+            self._roster.actions.append(ev.Release())
+            for worker in self._roster.serving():
+                self._roster.drain(worker, (), now)
         if not self.workers and not self._exited and self._stopping is not None:
             self._exited = True
             self._drain_at = None
-            self._actions.append(ev.Exit(self._stopping))
+            self._roster.actions.append(ev.Exit(self._stopping))
 
     # ── workers ───────────────────────────────────────────────────────────────────────────────────────
-
-    def _spawn(self, slot: Slot, generation: int, reason: Reason, now: float) -> Worker:
-        self._last_number += 1
-        timeout = self.policy.startup_timeout
-        worker = Worker(
-            number=self._last_number,
-            slot=slot.number,
-            desk=slot.free_desk(),
-            generation=generation,
-            reason=reason,
-            spawned_at=now,
-            deadline=now + timeout if timeout else None,
-        )
-        slot.workers.append(worker)
-        self.workers[worker.number] = worker
-        self._actions.append(ev.Spawn(worker.number, slot.number, worker.desk, generation, reason))
-        return worker
-
-    def _drain(self, worker: Worker, heirs: tuple[int, ...], now: float) -> None:
-        worker.phase = after(worker.phase, Cue.DRAIN)
-        worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
-        self._actions.append(ev.Drain(worker.number, self.policy.graceful_timeout, heirs))
-
-    def _terminate(self, worker: Worker, now: float) -> None:
-        worker.phase = after(worker.phase, Cue.CONDEMN)
-        worker.deadline = now + self.policy.kill_grace
-        self._actions.append(ev.Terminate(worker.number))
-
-    def _abort(self, worker: Worker, now: float) -> None:
-        worker.phase = after(worker.phase, Cue.CONDEMN)
-        worker.deadline = now + self.policy.kill_grace
-        self._actions.append(ev.Abort(worker.number))
-
-    def _kill(self, worker: Worker) -> None:
-        worker.phase = after(worker.phase, Cue.CONDEMN)
-        worker.deadline = None
-        self._actions.append(ev.Kill(worker.number))
 
     def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
         """A worker that should have gone on did not: decide when its slot is tried again."""
@@ -481,9 +403,9 @@ class Supervisor:
         """Why this would be refused now; None: `handle` carries it out."""
         if self._stopping is not None and not isinstance(request, ev.StopRequested):
             return "stopping"
-        wanted = self._wanted()
+        wanted = self._roster.wanted()
         drained = set(range(self.target)) - set(wanted)
-        served = [number for number in wanted if self._served(number)]
+        served = [number for number in wanted if self._roster.served(number)]
         return requests.objection(request, self.target, self.policy.capacity, drained, served)
 
     def promised(self) -> int:
@@ -494,7 +416,7 @@ class Supervisor:
         """The generation of the reload that runs, how many slots have it, and how many are to."""
         if self._rollout.generation is None:
             return None
-        wanted = len(self._wanted())
+        wanted = len(self._roster.wanted())
         left = sum(swap.reason is Reason.RELOAD for swap in self._rollout.swaps)
         return self._rollout.generation, max(0, wanted - left), wanted
 
@@ -507,19 +429,11 @@ class Supervisor:
         return "serving" if self._rollout.generation is None else "reloading"
 
     def _slot(self, number: int) -> Slot:
-        return self.slots.setdefault(number, Slot(number, self._rollout.generation or self.generation))
+        return self._roster.slot(number, self._newest())
 
-    def _served(self, number: int) -> bool:
-        slot = self.slots.get(number)
-        return slot is not None and slot.serving() is not None
-
-    def _wanted(self) -> list[int]:
-        """The slots that are to be served."""
-        return [
-            number
-            for number in range(self.target)
-            if number not in self.slots or not self.slots[number].drained
-        ]
+    def _newest(self) -> int:
+        """The generation that whoever starts now belongs to."""
+        return self._rollout.generation or self.generation
 
     def _report(self, report: Report) -> None:
-        self._actions.append(report)
+        self._roster.report(report)

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Action, Event, Reason
 from reuseport.launcher.deciding.phases import SERVING, Phase
+from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import Policy, Slot, Worker
 from reuseport.launcher.deciding.supervisor import Supervisor
 
@@ -432,6 +433,16 @@ TestSupervisor = World.TestCase
 # ── defects on purpose ────────────────────────────────────────────────────────────────────────────────
 
 
+class Misled(Supervisor):
+    """Its roster has the defect."""
+
+    roster: type[Roster]
+
+    def __init__(self, policy: Policy, rng: random.Random) -> None:
+        super().__init__(policy, rng)
+        self._roster = self.roster(policy)
+
+
 class DrainsBeforeReady(Supervisor):
     """Stop before start."""
 
@@ -439,19 +450,20 @@ class DrainsBeforeReady(Supervisor):
         for swap in self._rollout.swaps:
             serving = self._slot(swap.slot).serving()
             if swap.successor is None and serving is not None:
-                self._drain(serving, (swap.slot,), now)
+                self._roster.drain(serving, (swap.slot,), now)
         super()._start_swap(now)
 
 
-class ForgetsTheDesk(Supervisor):
+class ForgetsTheDesk(Misled):
     """Two workers write one scoreboard row."""
 
-    def _spawn(self, slot: Slot, generation: int, reason: Reason, now: float) -> Worker:
-        worker = super()._spawn(slot, generation, reason, now)
-        spawn = self._actions.pop()
-        assert isinstance(spawn, ev.Spawn)
-        self._actions.append(ev.Spawn(spawn.worker, spawn.slot, 0, spawn.generation, spawn.reason))
-        return worker
+    class roster(Roster):  # noqa: N801 - an attribute, spelt where it is used
+        def spawn(self, slot: Slot, generation: int, reason: Reason, now: float) -> Worker:
+            worker = super().spawn(slot, generation, reason, now)
+            spawn = self.actions.pop()
+            assert isinstance(spawn, ev.Spawn)
+            self.actions.append(ev.Spawn(spawn.worker, spawn.slot, 0, spawn.generation, spawn.reason))
+            return worker
 
 
 class Crowds(Supervisor):
@@ -462,7 +474,7 @@ class Crowds(Supervisor):
             slot = self._slot(swap.slot)
             if swap.successor is None and slot.starting() is None:
                 first, slot.workers[:] = slot.workers[:1], slot.workers[1:]
-                swap.successor = self._spawn(slot, 1, swap.reason, now).number
+                swap.successor = self._roster.spawn(slot, 1, swap.reason, now).number
                 slot.workers[:0] = first
                 return
 
@@ -475,12 +487,13 @@ class RestartsWhileStopping(Supervisor):
         super()._finish_stop(now)
 
 
-class WaitsForever(Supervisor):
+class WaitsForever(Misled):
     """A draining worker has no deadline."""
 
-    def _drain(self, worker: Worker, heirs: tuple[int, ...], now: float) -> None:
-        super()._drain(worker, heirs, now)
-        worker.deadline = None
+    class roster(Roster):  # noqa: N801 - as above
+        def drain(self, worker: Worker, heirs: tuple[int, ...], now: float) -> None:
+            super().drain(worker, heirs, now)
+            worker.deadline = None
 
 
 class LosesARecycle(Supervisor):
@@ -506,7 +519,7 @@ class KeepsTheEscrowNot(Supervisor):
 
     def _on_exited(self, worker: Worker, how: str, blame: ev.Blame, now: float) -> None:
         super()._on_exited(worker, how, blame, now)
-        self._actions.append(ev.Release())
+        self._roster.actions.append(ev.Release())
 
 
 class FostersOnlyOnce(Supervisor):
@@ -516,22 +529,25 @@ class FostersOnlyOnce(Supervisor):
         before = {slot.number: slot.foster for slot in self.slots.values()}
         super()._advance(now)
         orphaned = {slot for slot, foster in before.items() if foster and foster not in self.workers}
-        self._actions = [a for a in self._actions if not (isinstance(a, ev.Foster) and a.slot in orphaned)]
+        kept = [a for a in self._roster.actions if not (isinstance(a, ev.Foster) and a.slot in orphaned)]
+        self._roster.actions = kept
 
 
-class ForgetsWhoIsDrained(Supervisor):
+class ForgetsWhoIsDrained(Misled):
     """A slot that is out of service is filled like any other."""
 
-    def _wanted(self) -> list[int]:
-        return list(range(self.target))
+    class roster(Roster):  # noqa: N801 - as above
+        def wanted(self) -> list[int]:
+            return list(range(self.target))
 
 
-class NeverFences(Supervisor):
+class NeverFences(Misled):
     """The kernel goes on choosing a slot whose worker is dead."""
 
-    def _steer(self) -> None:
-        super()._steer()
-        self._actions = [a for a in self._actions if not (isinstance(a, ev.Steer) and a.desk is None)]
+    class roster(Roster):  # noqa: N801 - as above
+        def steer(self) -> None:
+            super().steer()
+            self.actions = [a for a in self.actions if not (isinstance(a, ev.Steer) and a.desk is None)]
 
 
 class NeverForgives(Supervisor):

@@ -1,0 +1,138 @@
+"""Who is there: slots and workers, and what is done to one worker. No I/O here, and no policy of its own.
+
+Each verb moves the worker's phase and notes the action that follows; whether and when is the supervisor's to
+decide. So no other file changes a phase, but for silence.py.
+"""
+
+from __future__ import annotations
+
+from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding import reports
+from reuseport.launcher.deciding.events import Action, Reason, Report
+from reuseport.launcher.deciding.phases import SERVING, Cue, after
+from reuseport.launcher.deciding.slots import Policy, Slot, Worker
+
+
+class Roster:
+    """The slots with their workers, and the actions that are not carried out yet."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.target = policy.workers
+        self.slots: dict[int, Slot] = {}
+        self.workers: dict[int, Worker] = {}
+        self.actions: list[Action] = []
+        self._last_number = 0
+
+    # ── what is done to one worker ────────────────────────────────────────────────────────────────────
+
+    def spawn(self, slot: Slot, generation: int, reason: Reason, now: float) -> Worker:
+        """A new one, at a free desk of the slot."""
+        self._last_number += 1
+        timeout = self.policy.startup_timeout
+        worker = Worker(
+            number=self._last_number,
+            slot=slot.number,
+            desk=slot.free_desk(),
+            generation=generation,
+            reason=reason,
+            spawned_at=now,
+            deadline=now + timeout if timeout else None,
+        )
+        slot.workers.append(worker)
+        self.workers[worker.number] = worker
+        self.actions.append(ev.Spawn(worker.number, slot.number, worker.desk, generation, reason))
+        return worker
+
+    def drain(self, worker: Worker, heirs: tuple[int, ...], now: float) -> None:
+        """It serves, and is to leave; its connections go to the slots `heirs`."""
+        self.let_drain(worker, now)
+        self.actions.append(ev.Drain(worker.number, self.policy.graceful_timeout, heirs))
+
+    def let_drain(self, worker: Worker, now: float) -> None:
+        """It drains by itself."""
+        worker.phase = after(worker.phase, Cue.DRAIN)
+        worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
+
+    def terminate(self, worker: Worker, now: float) -> None:
+        """SIGTERM: it serves nobody yet."""
+        self._condemn(worker, now)
+        self.actions.append(ev.Terminate(worker.number))
+
+    def abort(self, worker: Worker, now: float) -> None:
+        """SIGABRT: its stacks first."""
+        self._condemn(worker, now)
+        self.actions.append(ev.Abort(worker.number))
+
+    def _condemn(self, worker: Worker, now: float) -> None:
+        worker.phase = after(worker.phase, Cue.CONDEMN)
+        worker.deadline = now + self.policy.kill_grace
+
+    def kill(self, worker: Worker) -> None:
+        """SIGKILL: there is nothing to wait for any more."""
+        worker.phase = after(worker.phase, Cue.CONDEMN)
+        worker.deadline = None
+        self.actions.append(ev.Kill(worker.number))
+
+    def bury(self, worker: Worker) -> None:
+        """Its process is gone."""
+        worker.phase = after(worker.phase, Cue.EXIT)
+        self.slots[worker.slot].workers.remove(worker)
+        del self.workers[worker.number]
+
+    # ── all of them ───────────────────────────────────────────────────────────────────────────────────
+
+    def slot(self, number: int, generation: int) -> Slot:
+        """The slot; where there was none yet, one for this generation."""
+        return self.slots.setdefault(number, Slot(number, generation))
+
+    def scale(self, wanted: int, generation: int) -> None:
+        """Serve so many slots; new ones with this generation."""
+        if wanted == self.target:
+            return
+        self.report(reports.scaled(self.target, wanted))
+        for number in range(self.target, wanted):
+            slot = self.slot(number, generation)
+            slot.reason = Reason.SCALE
+            slot.drained = False
+            # It may have served an older generation before it was scaled away.
+            slot.generation = generation
+        self.target = wanted
+
+    def steer(self) -> None:
+        """Tell the kernel whom each slot's connections are for."""
+        for slot in self.slots.values():
+            serving = slot.serving()
+            desk = None if serving is None else serving.desk
+            if desk != slot.steered:
+                slot.steered = desk
+                self.actions.append(ev.Steer(slot.number, desk))
+
+    def be_patient(self, late: float) -> None:
+        """The launcher did not run for `late` seconds, so that time is nobody's fault."""
+        for worker in self.workers.values():
+            if worker.deadline is not None:
+                worker.deadline += late
+
+    def report(self, report: Report) -> None:
+        """Have it told, between the actions before and those after it."""
+        self.actions.append(report)
+
+    # ── questions ─────────────────────────────────────────────────────────────────────────────────────
+
+    def served(self, number: int) -> bool:
+        """A worker holds the slot."""
+        slot = self.slots.get(number)
+        return slot is not None and slot.serving() is not None
+
+    def wanted(self) -> list[int]:
+        """The slots that are to be served."""
+        return [
+            number
+            for number in range(self.target)
+            if number not in self.slots or not self.slots[number].drained
+        ]
+
+    def serving(self) -> list[Worker]:
+        """Those that hold a slot."""
+        return [worker for worker in self.workers.values() if worker.phase in SERVING]

@@ -1,0 +1,58 @@
+"""Whose event loop turns and whose does not: by heartbeats, and by clients that wait in vain. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from reuseport.launcher.deciding import reports
+from reuseport.launcher.deciding.events import Report
+from reuseport.launcher.deciding.phases import Cue, Phase, after
+from reuseport.launcher.deciding.slots import Policy, Worker
+
+
+def listen(worker: Worker, pulse: int, late: float, now: float, policy: Policy) -> Report | None:
+    """Take in a heartbeat, or that there is none; what is to be told of it.
+
+    When we were `late` ourselves silence proves nothing.
+    """
+    if pulse != worker.pulse or late > 0:
+        told = None
+        if worker.phase is Phase.STALLED and pulse != worker.pulse:
+            told = reports.turns_again(worker, now - worker.heard_at)
+            worker.phase = after(worker.phase, Cue.TURNING)
+        worker.pulse = pulse
+        worker.heard_at = now
+        worker.late = False
+        if worker.stuck_at is not None and now - worker.stuck_at >= policy.stuck_for:
+            worker.stuck_at = None
+        return told
+    if worker.stuck_at is not None:
+        worker.stuck_at = now
+    silent = now - worker.heard_at
+    if worker.phase is Phase.READY and silent >= policy.stall_after:
+        worker.phase = after(worker.phase, Cue.SILENT)
+        return reports.stalled(worker, silent)
+    return None
+
+
+def hangs(worker: Worker, now: float, policy: Policy) -> str | None:
+    """Why it has been silent for too long; None: it has not."""
+    silent = now - worker.heard_at
+    if worker.phase is not Phase.STALLED or not 0 < policy.worker_timeout <= silent:
+        return None
+    return f"event loop in slot {worker.slot} has been silent for {silent:.1f} s (--worker-timeout)"
+
+
+def stick(
+    workers: Iterable[Worker],
+    stuck: frozenset[int],
+    late: frozenset[int],
+    loads: Mapping[int, int],
+    now: float,
+) -> None:
+    """Clients wait in the accept queues of the slots `stuck`; the workers `late` are not to help."""
+    for worker in workers:
+        worker.late = worker.number in late
+        worker.load = loads.get(worker.number, worker.load)
+        if worker.slot in stuck and worker.phase is Phase.READY:
+            worker.stuck_at = now
