@@ -8,6 +8,7 @@ anything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import signal
@@ -38,7 +39,7 @@ from reuseport.launcher.watching.neighbours import Neighbours
 from reuseport.launcher.watching.readings import Readings
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.workforce import Workforce
-from reuseport.logs import give_files_to, reopen
+from reuseport.logs import Relay, give_files_to, reopen
 from reuseport.scoreboard import Desk
 from reuseport.settings.table import Settings
 
@@ -46,6 +47,8 @@ TICK = 0.25
 """Seconds between looks at the heartbeats: a quarter of the time after which a loop counts as stalled."""
 LATE = 1.0
 """Seconds of lateness from which on the launcher blames itself: it was stopped, or the machine was."""
+REOPENING = 2.0
+"""Seconds after which workers open their log files again, although we are not done with ours."""
 
 log = logging.getLogger("reuseport")
 
@@ -59,12 +62,14 @@ class Launcher:
         policy: Policy,
         ports: Ports,
         balance: Balance,
+        relay: Relay,
         identity: Identity | None = None,
     ) -> None:
         self.settings = settings
         self.identity = identity
         self.ports = ports
         self.balance = balance
+        self.relay = relay
         self.scoreboard = balance.scoreboard
         self.rebalancing = Rebalancing()
         self.memory = MemoryWatch(settings.worker_max_rss)
@@ -225,11 +230,25 @@ class Launcher:
             self._orders.pass_on(move)
 
     def _reopen_logs(self) -> None:
-        reopen()
-        if self.identity is not None:
-            give_files_to(self.identity.uid)
-        self._orders.reopen_logs()
-        self.chronicle.note(Kind.LOGS_REOPENED, "log files opened again")
+        """Ours by the thread that writes there, and first: workers can open what we have made and given them.
+
+        If the thread has to wait for somebody who does not take the log, workers do not.
+        """
+        overdue = self._loop.call_later(REOPENING, self._orders.reopen_logs)
+
+        def reopen_ours() -> None:
+            reopen()
+            if self.identity is not None:
+                give_files_to(self.identity.uid)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it took until the stop
+                self._loop.call_soon_threadsafe(reopened)
+
+        def reopened() -> None:
+            overdue.cancel()
+            self._orders.reopen_logs()
+            self.chronicle.note(Kind.LOGS_REOPENED, "log files opened again")
+
+        self.relay.put(reopen_ours)
 
     def _leave(self, code: int) -> None:
         self.exit_code = code

@@ -36,6 +36,13 @@ Admin: TypeAlias = Callable[[Settings], AbstractContextManager[Attach]]
 def serve(settings: Settings, admin: Admin | None = None) -> int:
     """Serve until stopped; return the exit code. Raises ConfigurationError and HostError."""
     logs.configure(settings, logs.LAUNCHER)
+    with logs.relayed() as relay:
+        code = _serve(settings, admin, relay)
+        log.info("stopped, exit code %d", code)
+    return code
+
+
+def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
     identity = identity_of(settings)
     workers = settings.workers
     if workers == "auto":
@@ -57,10 +64,9 @@ def serve(settings: Settings, admin: Admin | None = None) -> int:
         log.info("pid %d serves %s on %s", os.getpid(), settings.app, held.describe(scheme))
         attach = None if admin is None else stack.enter_context(admin(settings))
         give_up(balance.choice.steered, identity)
+        relay.begin()
         stack.enter_context(watching(settings))
-        code = Launcher(settings, policy, held, balance, identity).run(attach)
-    log.info("stopped, exit code %d", code)
-    return code
+        return Launcher(settings, policy, held, balance, relay, identity).run(attach)
 
 
 def policy_of(settings: Settings, workers: int) -> Policy:

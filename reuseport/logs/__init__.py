@@ -6,12 +6,15 @@ uvicorn has it, or to --log-file and --access-log-file, which SIGUSR1 opens agai
 
 lines          what a line looks like, and whom it names
 configuration  setting logging up, by the flags or by the operator's own file
+relay          the launcher's lines: put down at once, written by a thread
+stream         where they are written
 opening        log files: opened again, and given to the workers' user
 """
 
 from reuseport.logs.configuration import TRACE, configure
 from reuseport.logs.lines import ACCESS_FORMAT, LAUNCHER, PHRASES, Place, TextFormatter, worker
 from reuseport.logs.opening import files, give_files_to, reopen
+from reuseport.logs.relay import Relay, relayed
 
 __all__ = [
     "ACCESS_FORMAT",
@@ -19,10 +22,12 @@ __all__ = [
     "PHRASES",
     "TRACE",
     "Place",
+    "Relay",
     "TextFormatter",
     "configure",
     "files",
     "give_files_to",
+    "relayed",
     "reopen",
     "worker",
 ]

@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterator
 from typing import IO
 
+from reuseport.logs.relay import Relayed
+
 log = logging.getLogger("reuseport")
 
 
@@ -69,4 +71,5 @@ def _handlers() -> Iterator[logging.Handler]:
     seen = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
     for logger in seen:
         if isinstance(logger, logging.Logger):
-            yield from logger.handlers
+            for handler in logger.handlers:
+                yield handler.target if isinstance(handler, Relayed) else handler

@@ -58,11 +58,12 @@ from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.launcher import Launcher
 from reuseport.launcher.deciding.slots import Policy
 from reuseport.launcher.balance import chosen
+from reuseport.logs import Relay
 from reuseport.settings.table import Settings
 
 held = ports.held(["127.0.0.1:0"], False)
 with held as found, chosen(Settings(), 2, 8, 1) as balance:
-    launcher = Launcher(Settings(), Policy(2, 8), found, balance)
+    launcher = Launcher(Settings(), Policy(2, 8), found, balance, Relay())
     highest = max(map(int, os.listdir("/proc/self/fd")))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     launcher._wake_at = launcher._loop.time()
