@@ -3,6 +3,9 @@
 The launcher implements `Instance`; whatever shows or steers it (control socket, page, metrics) knows no more
 than this. The dictionaries are what the API sends as JSON. Times are seconds since the epoch, durations
 seconds, sizes bytes; counters are totals since the launcher's start that never run backwards.
+
+Times are for people: somebody may set the clock back. What comes first is told by `uptime` and by the numbers
+of records.
 """
 
 from __future__ import annotations
@@ -132,6 +135,8 @@ class Status(TypedDict):
     application: str
     started_at: float
     now: float
+    uptime: float
+    last: int
     addresses: list[str]
     state: str
     generation: int

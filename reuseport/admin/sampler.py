@@ -28,7 +28,11 @@ class Sampler:
 
     def _take(self) -> None:
         self._timer = self._loop.call_later(STEP, self._take)
-        self.samples.append(self._instance.sample())
+        sample = self._instance.sample()
+        # The clock may have been set back: a chart goes one way.
+        while self.samples and self.samples[-1]["time"] >= sample["time"]:
+            self.samples.pop()
+        self.samples.append(sample)
 
     def end(self) -> None:
         """Take no more."""

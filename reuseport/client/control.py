@@ -67,8 +67,11 @@ class Control:
 
     def newest(self, number: int) -> dict[str, Any]:
         """The last so many records."""
-        last = self.events(limit=1)["last"]
-        return self.events(max(0, last - number))
+        return self.events(max(0, self.last() - number))
+
+    def last(self) -> int:
+        """The number of the newest record; 0 before the first."""
+        return int(self.events(limit=1)["last"])
 
     def may_act(self) -> bool:
         """Whether requests through this socket are carried out: the admin address may be a socket, too."""

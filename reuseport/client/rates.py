@@ -22,7 +22,7 @@ class Rates:
 
 def between(before: Status, after: Status) -> dict[int, Rates]:
     """By slot. Nothing for a slot that was not there before, or when no time has passed."""
-    seconds = after["now"] - before["now"]
+    seconds = after["uptime"] - before["uptime"]
     if seconds <= 0:
         return {}
     old = {slot["slot"]: slot for slot in before["slots"]}

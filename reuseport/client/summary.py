@@ -50,7 +50,7 @@ def _condition(slot: SlotStatus) -> str:
 def facts(status: Status) -> list[str]:
     """Where, who, since when, and how connections are given out."""
     balance, where = status["balance"], clean(" ".join(status["addresses"]))
-    up = age(status["now"] - status["started_at"])
+    up = age(status["uptime"])
     return [
         f"{where}, launcher pid {status['pid']}, up {up}, reuseport {clean(status['version'])}",
         f"balance: {clean(balance['rule'])}, {clean(balance['reason'])}",

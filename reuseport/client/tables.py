@@ -31,9 +31,9 @@ def write(find: Callable[[], Control], interval: float, count: int | None) -> No
         if gone or look.status is last or look.status is None:
             continue
         last = look.status
-        if not look.rates or last["now"] < due:
+        if not look.rates or time.monotonic() < due:
             continue
-        due = last["now"] + interval - TOLERANCE
+        due = time.monotonic() + interval - TOLERANCE
         lines = [f"{clock(last['now'])} {headline(last)}", *lines_of(rows_of(last, look.rates))]
         click.echo("\n".join(lines) + "\n")
         shown += 1

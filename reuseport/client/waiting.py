@@ -2,6 +2,9 @@
 
 The stream is there before the request is sent, and resumes behind the last record when it breaks, so nothing
 is missed. A judge knows what the end looks like: it returns the closing sentence, or raises UndoneError.
+
+What came before the request and what after is told by the numbers of records and by the launcher's uptime:
+its clock, or ours, may be set back meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import select
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from reuseport.client.control import PATIENCE, Control, SilentError
@@ -74,17 +78,17 @@ def wait_for(control: Control, ask: Callable[[Status], Judge], timeout: float | 
     """
     deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
     patient = Control(control.path, min(PATIENCE, timeout or PATIENCE))
-    last = control.events(limit=1)["last"]
-    with closing(follow(patient, last, deadline)) as events:
+    with closing(follow(patient, control.last(), deadline)) as events:
         before = next((event.data for event in events if event.kind == "status"), None)
+        heard = time.monotonic()
         if before is None:
             raise OverdueError(f"the launcher did not answer within {_shown(timeout)}")
-        asked_at = time.time()
+        asked = _Moment(cast("Status", before)["uptime"] + time.monotonic() - heard, control.last())
         judge = ask(cast("Status", before))
         try:
             with shown(judge.what) as progress:
                 for event in events:
-                    end = _judge(judge, event, control, asked_at, progress.say)
+                    end = _judge(judge, event, control, asked, progress.say)
                     progress.reached(*judge.reached())
                     if end is not None:
                         return end
@@ -93,14 +97,22 @@ def wait_for(control: Control, ask: Callable[[Status], Judge], timeout: float | 
     raise OverdueError(f"{judge.what} is not done after {_shown(timeout)}; it goes on")
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """When the request was sent: the launcher's uptime, and the number of its newest record."""
+
+    uptime: float
+    record: int
+
+
 def _judge(
-    judge: Judge, event: Event, control: Control, asked_at: float, say: Callable[[str], None]
+    judge: Judge, event: Event, control: Control, asked: _Moment, say: Callable[[str], None]
 ) -> str | None:
     if event.kind == "status":
         status = cast("Status", event.data)
-        return judge.on_status(status) if status["now"] >= asked_at else None
+        return judge.on_status(status) if status["uptime"] >= asked.uptime else None
     record = event.data
-    if event.kind != "record" or record["time"] < asked_at:
+    if event.kind != "record" or record["seq"] <= asked.record:
         return None
     if record["kind"] == "stopping":
         raise UndoneError(f"{judge.what}: the server stops")
@@ -111,21 +123,21 @@ def _judge(
         return end
     say(record["text"])
     # The stream has a status each second; do not make the operator wait for the next one.
-    newest = _status_after(control, record["time"])
+    newest = _status_after(control, record["seq"])
     end = None if newest is None else judge.on_status(newest)
     if newest is not None and end is not None:
         # It knows of what the stream has not told yet: that belongs before the end.
         for later in control.events(after=record["seq"])["events"]:
-            if judge.concerns(later) and later["time"] <= newest["now"]:
+            if judge.concerns(later) and later["seq"] <= newest["last"]:
                 say(later["text"])
     return end
 
 
-def _status_after(control: Control, moment: float) -> Status | None:
+def _status_after(control: Control, record: int) -> Status | None:
     """The launcher makes a status ten times a second at most: the first that may be too old."""
     for _ in range(3):
         status = control.status()
-        if status["now"] >= moment:
+        if status["last"] >= record:
             return status
         time.sleep(FRESH)
     return None

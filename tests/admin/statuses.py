@@ -17,6 +17,8 @@ def status(slots: int | list[SlotStatus] = 4, **changes: Any) -> Status:
         "application": "shop:app",
         "started_at": 1764115000.0,
         "now": 1764115200.0,
+        "uptime": 200.0,
+        "last": 31,
         "addresses": ["http://127.0.0.1:8000"],
         "state": "serving",
         "generation": 2,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -134,6 +136,32 @@ def test_a_slot_that_does_not_start_fails_the_command_with_the_reason(
     assert "RuntimeError: no stock" in failed.stderr
     assert "the launcher goes on trying" in failed.stderr
     assert ask(server.port) == "one"
+
+
+AHEAD = """
+import runpy, sys, time
+real = time.time
+time.time = lambda: real() + 3600
+sys.argv = ["reuseport", *sys.argv[1:]]
+runpy.run_module("reuseport", run_name="__main__")
+"""
+"""A command whose clock is an hour before the launcher's, as after somebody set that back."""
+
+
+@pytest.mark.parametrize("request_", [("reload",), ("scale", "2"), ("restart", "0")])
+def test_who_waits_does_not_go_by_the_clock_on_the_wall(
+    launch: Launch, console: Console, request_: tuple[str, ...]
+) -> None:
+    server = launch("plain:app", env=console.env).ready(1)
+    waiting = subprocess.run(
+        [sys.executable, "-c", AHEAD, *request_, "--wait", "--timeout", "20s"],
+        env={**os.environ, **console.env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert waiting.returncode == 0, waiting.stderr
+    assert server.stop() == 0
 
 
 def test_a_stop_waits_until_nobody_is_left(launch: Launch, console: Console) -> None:

@@ -108,10 +108,22 @@ export class Charts {
     take(status, readings) {
         const { total } = readings;
         this.#now = status.now;
+        this.#dropFuture();
         // The first status after a load has nothing to be compared with; the history told that second already.
         if (total.moment.rate !== null && status.now - (this.#columns.time.at(-1) ?? 0) > 0.5) {
             this.#append({ time: status.now, ...total, ...total.moment });
         }
+    }
+
+    // The clock may have been set back: a chart goes one way.
+    #dropFuture() {
+        const columns = this.#columns;
+        while (columns.time.length > 0 && columns.time.at(-1) > this.#now) {
+            for (const name of COLUMNS) {
+                columns[name].pop();
+            }
+        }
+        this.#marks = this.#marks.filter((mark) => mark.time <= this.#now + SPAN);
     }
 
     #append(sample) {

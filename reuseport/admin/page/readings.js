@@ -56,13 +56,13 @@ export class Readings {
     // Readings of this status against those before it.
     take(status) {
         const kept = this.#kept;
-        kept.push({ now: status.now, slots: new Map(status.slots.map((slot) => [slot.slot, slot])), overflows: status.kernel.listen_overflows });
-        while (kept.length > 2 && status.now - kept[1].now >= WIDE_WINDOW - 0.5) {
+        kept.push({ uptime: status.uptime, slots: new Map(status.slots.map((slot) => [slot.slot, slot])), overflows: status.kernel.listen_overflows });
+        while (kept.length > 2 && status.uptime - kept[1].uptime >= WIDE_WINDOW - 0.5) {
             kept.shift();
         }
-        const near = kept.find((old) => status.now - old.now < RATE_WINDOW + 0.5) ?? kept[0];
+        const near = kept.find((old) => status.uptime - old.uptime < RATE_WINDOW + 0.5) ?? kept[0];
         // The stream opens with a status of its own: what came a moment ago is no second to measure.
-        const last = kept.findLast((old) => status.now - old.now > 0.7) ?? kept.at(-1);
+        const last = kept.findLast((old) => status.uptime - old.uptime > 0.7) ?? kept.at(-1);
         return read(status, near, kept[0], last);
     }
 }
@@ -75,7 +75,7 @@ function read(status, near, wide, last) {
         rss: null, pss: null, restarts: 0, overflows: delta(status.kernel.listen_overflows, wide.overflows), durations: new Array(BOUNDS.length).fill(0), moment: moment(),
     };
     for (const slot of status.slots) {
-        const reading = readSlot(slot, near, wide, status.now);
+        const reading = readSlot(slot, near, wide, status.uptime);
         slots.set(slot.slot, reading);
         for (const name of ["rate", "errors", "accepted", "cpu"]) {
             total[name] = added(total[name], reading[name]);
@@ -98,7 +98,7 @@ function read(status, near, wide, last) {
         }
         glance(total.moment, slot, last, near);
     }
-    const seconds = status.now - last.now;
+    const seconds = status.uptime - last.uptime;
     for (const name of ["rate", "errors", "cpu"]) {
         total.moment[name] = seconds > 0 ? total.moment[name] / seconds : null;
     }
@@ -106,10 +106,10 @@ function read(status, near, wide, last) {
     return { slots, total };
 }
 
-function readSlot(slot, near, wide, now) {
+function readSlot(slot, near, wide, uptime) {
     const early = wide.slots.get(slot.slot);
     const recent = near.slots.get(slot.slot) ?? early;
-    const seconds = now - near.now;
+    const seconds = uptime - near.uptime;
     const reading = {
         rate: null, errors: null, accepted: null, cpu: null, served: 0, failed: 0, entered: 0,
         durations: early ? difference(slot.durations.counts, early.durations.counts) : [],

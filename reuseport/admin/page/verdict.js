@@ -167,7 +167,7 @@ export function facts(status) {
         status.addresses.join(" "),
         `generation ${status.generation}`,
         `${["hashed", "migrating", "steered"][level] ?? `level ${level}`}, ${rule}`,
-        `up ${span(status.now - status.started_at)}`,
+        `up ${span(status.uptime)}`,
         `pid ${status.pid}`,
         `reuseport ${status.version}`,
     ];

@@ -38,6 +38,7 @@ class Chronicle:
     ) -> None:
         self.history = History()
         self.started_at = clock()
+        self.begun = monotonic()
         self.totals = totals
         self.last_losses: dict[int, str] = {}
         """How a worker that should have gone on was last lost, by slot."""

@@ -65,6 +65,8 @@ class Overview:
             "application": self._settings.app,
             "started_at": self._chronicle.started_at,
             "now": time.time(),
+            "uptime": now - self._chronicle.begun,
+            "last": self._chronicle.history.last,
             "addresses": self._ports.places("https" if self._settings.ssl_certfile else "http"),
             "state": supervisor.stage(),
             "generation": supervisor.generation,

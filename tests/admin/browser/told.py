@@ -56,6 +56,8 @@ def status(slots: list[Told], now: float = 2000.0, **different: Any) -> Told:
         "application": "app:app",
         "started_at": 1000.0,
         "now": now,
+        "uptime": now - 1000.0,
+        "last": 0,
         "addresses": ["http://127.0.0.1:8000"],
         "state": "serving",
         "generation": 1,
