@@ -7,6 +7,7 @@ time from the request's start to then, so a stream's is all of its stream, and a
     answered in full                      its status class and duration
     failed before its response began      5xx and duration: uvicorn answers 500
     ended half-way, or the client left    abandoned, whoever is to blame; no class, no duration
+    with a status below 100 or above 599  5xx, as its client is to take it (RFC 9110, section 15)
     WebSocket                             1xx when accepted, else the status it was refused with; no duration
     answered by uvicorn alone             503 beyond --limit-concurrency, 400 for what is no HTTP: the status
                                           class; no duration, for the application had no part in it
@@ -36,6 +37,8 @@ Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[Any]]
 # An IntEnum as an index takes longer than the store.
 _RESPONSES = int(RESPONSES[0]) - 1
 """Plus the first digit of a status: its word."""
+_RESPONSES_5XX = int(RESPONSES[4])
+"""Also for a status that has no class (RFC 9110, section 15)."""
 _BUCKETS, _SUM, _WEBSOCKETS, _ABANDONED = (
     int(word) for word in (DURATION_BUCKETS[0], Desk.DURATION_SUM, Desk.WEBSOCKETS, Desk.ABANDONED)
 )
@@ -91,7 +94,7 @@ class Requests:
                             desk[_SUM] = counts[_SUM] = counts[_SUM] + took
                             word = _BUCKETS if took <= _SHORT else _BUCKETS + bisect_left(_BOUNDS, took)
                             desk[word] = counts[word] = counts[word] + 1
-                            word = _RESPONSES + status // 100
+                            word = _RESPONSES + status // 100 if 100 <= status < 600 else _RESPONSES_5XX
                             desk[word] = counts[word] = counts[word] + 1
                         status = _COUNTED
                 elif status == 0 and message["type"] == "http.response.start":
@@ -114,7 +117,7 @@ class Requests:
 
     def answer(self, status: int) -> None:
         """A response without a duration."""
-        self._add(_RESPONSES + status // 100)
+        self._add(_RESPONSES + status // 100 if 100 <= status < 600 else _RESPONSES_5XX)
 
     def _incomplete(self, status: int, took: int, send: Send) -> None:
         """The call has ended before its response did. uvicorn answers 500 where none had begun."""

@@ -306,6 +306,32 @@ def test_a_response_is_counted_before_uvicorn_has_its_last_part() -> None:
     assert seen == [{}, {}, {"2XX": 1, "timed": 1}]
 
 
+@pytest.mark.parametrize("status", [0, 7, 99, 600, 999, 4_000])
+def test_a_status_of_no_class_is_a_failure_of_the_servers(status: int) -> None:
+    """RFC 9110, section 15: whoever gets one is to take it for 5xx. Some parsers let them through."""
+    desk = memoryview(bytearray(8 * ROW_WORDS)).cast("Q")
+    requests = Requests(desk)
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await begin(send, status)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    asyncio.run(_call(requests.around(app), {"type": "http"}, receive, send))
+    requests.answer(status)
+    assert counts(desk) == {"5XX": 2, "timed": 1}
+    assert {word.name for word in Desk if desk[word]} <= {
+        "RESPONSES_5XX",
+        "DURATION_BUCKET_0",
+        "DURATION_SUM",
+    }
+
+
 @pytest.mark.parametrize("kind", ["http", "websocket", "lifespan"])
 def test_the_application_gets_and_gives_what_it_would(kind: str) -> None:
     scope: Message = {"type": kind}
