@@ -6,15 +6,14 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from reuseport.printable import printable
+
 NONE = "-"
 
 
 def clean(text: object) -> str:
     """One line that a terminal only shows: what is not printable, of any script, is spelled out."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in str(text)
-    )
+    return printable(str(text))
 
 
 def cleaned_lines(text: object) -> list[str]:

@@ -7,6 +7,8 @@ closed to us (proc(5)): "unknown" is then an ordinary answer.
 import pwd
 from pathlib import Path
 
+from reuseport.printable import printable
+
 _PROC = Path("/proc")
 
 
@@ -18,9 +20,12 @@ def holders(inode: int) -> tuple[int, ...]:
 
 
 def command(pid: int) -> str:
-    """The process's short name, at most 15 bytes (proc_pid_comm(5)), or "unknown" once it is gone."""
+    """The process's short name, of at most 15 bytes (proc_pid_comm(5)), or "unknown" once it is gone.
+
+    It names itself as it likes (prctl(2), PR_SET_NAME), so it is spelled out.
+    """
     try:
-        return (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
+        return printable((_PROC / str(pid) / "comm").read_text(errors="replace").removesuffix("\n"))
     except OSError:
         return "unknown"
 

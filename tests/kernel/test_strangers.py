@@ -3,6 +3,8 @@
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from reuseport.kernel import owners
 from reuseport.kernel.addresses import Endpoint, TCPAddress, resolve
 from reuseport.kernel.listener import bind_listener, reserve_all
 from reuseport.kernel.strangers import Stranger, listeners_on, refuse_strangers
+from tests.conftest import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
@@ -140,6 +143,25 @@ def test_names_have_a_fallback() -> None:
     assert owners.command(os.getpid()) == Path("/proc/self/comm").read_text(encoding="ascii").strip()
     assert owners.command(2**22 + 1) == "unknown"
     assert owners.user(2**31 - 5) == str(2**31 - 5)
+
+
+NAMED = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(15, b"\\x1b[2J\\nsshd: ok\\xff", 0, 0, 0)  # PR_SET_NAME
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_that_names_itself_for_a_terminal_is_spelled_out() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", NAMED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert owners.command(process.pid) == "\\x1b[2J\\nsshd: ok\ufffd"
+        assert owners.command(process.pid).isprintable()
+        process.communicate(timeout=PATIENCE)
 
 
 def test_a_launcher_that_is_just_starting_is_a_stranger() -> None:

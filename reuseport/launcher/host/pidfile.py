@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from reuseport.errors import ConfigurationError
+from reuseport.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,6 @@ def _live_name(pid: int) -> str | None:
         return None
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.name()
+        return None if process.status() == psutil.STATUS_ZOMBIE else printable(process.name())
     except psutil.NoSuchProcess:
         return None
