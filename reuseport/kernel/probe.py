@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-import select
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,11 +59,10 @@ class Level(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Ladder:
-    """How high we stand, and the answers that put us there. `wakes` is about the level we stand on."""
+    """How high we stand, and the answers that put us there."""
 
     steers: Answer
     migrates: Answer
-    wakes: Answer
 
     @property
     def level(self) -> Level:
@@ -85,11 +83,8 @@ class Ladder:
 
 
 def climb() -> Ladder:
-    """Ask all three questions. A few milliseconds, and sockets on 127.0.0.1 that nobody else knows."""
-    steers, migrates = can_steer(), migrates_by_sysctl()
-    if steers.verdict is Verdict.YES:
-        return Ladder(steers, migrates, wakes_after_migration(_steered))
-    return Ladder(steers, migrates, wakes_after_migration(contextlib.nullcontext))
+    """Ask both questions. A few milliseconds, and a socket on 127.0.0.1 that nobody else knows."""
+    return Ladder(can_steer(), migrates_by_sysctl())
 
 
 def can_steer() -> Answer:
@@ -153,45 +148,6 @@ def _prefers(cpus: Sequence[int]) -> Answer:
     return Answer(Verdict.YES, "the kernel prefers the listener of the CPU on which a connection comes in")
 
 
-_Prepared = Callable[[socket.socket], contextlib.AbstractContextManager[object]]
-
-
-def wakes_after_migration(prepared: _Prepared) -> Answer:
-    """Does a listener that inherits a waiting connection wake its epoll (CVE-2026-46015)?
-
-    If not, survivors must look into their queues themselves after any listener has closed. `prepared` makes
-    the group of a listener migrate, for as long as it is open: `nullcontext` where the sysctl is on.
-    """
-    try:
-        return _wakes(prepared)
-    except (OSError, HostError) as error:
-        return Answer(Verdict.UNKNOWN, f"trying a migration failed: {error}")
-
-
-def _wakes(prepared: _Prepared) -> Answer:
-    with contextlib.ExitStack() as cleanup:
-        leaver = cleanup.enter_context(_listener())
-        cleanup.enter_context(prepared(leaver))
-        # It waits with the one listener there is, and only then a second one joins the group.
-        client = cleanup.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-        client.settimeout(_PATIENCE)
-        client.connect(leaver.getsockname())
-        if not _readable(cleanup, leaver).poll(_PATIENCE):
-            return Answer(Verdict.UNKNOWN, "the connection for the attempt did not arrive")
-        heir = cleanup.enter_context(_listener(leaver.getsockname()[1]))
-        events = _readable(cleanup, heir)
-        # The kernel migrates before close(2) returns (net/ipv4/inet_connection_sock.c, inet_csk_listen_stop).
-        leaver.close()
-        woken = bool(events.poll(0))
-        try:
-            heir.accept()[0].close()
-        except BlockingIOError:
-            return Answer(Verdict.UNKNOWN, "connections are not migrated here")
-    if woken:
-        return Answer(Verdict.YES, "a migrated connection wakes its new listener")
-    return Answer(Verdict.NO, "a migrated connection does not wake its new listener (CVE-2026-46015)")
-
-
 @contextlib.contextmanager
 def _steered(listener: socket.socket) -> Iterator[None]:
     """Have a program choose for the listener's group. It finds no live slot and leaves it to the hash."""
@@ -209,9 +165,3 @@ def _listener(port: int = 0) -> socket.socket:
         listener.listen()
         undo.pop_all()
     return listener
-
-
-def _readable(cleanup: contextlib.ExitStack, listener: socket.socket) -> select.epoll:
-    events = cleanup.enter_context(select.epoll())
-    events.register(listener, select.EPOLLIN)
-    return events

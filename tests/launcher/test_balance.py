@@ -17,9 +17,9 @@ from reuseport.scoreboard import SlotWord
 from reuseport.settings.table import Settings
 
 YES, NO, UNKNOWN = (Answer(verdict, f"the {verdict.name} reason") for verdict in Verdict)
-STEERED = Ladder(YES, NO, YES)
-HASHED = Ladder(NO, NO, UNKNOWN)
-UNTOLD = Ladder(UNKNOWN, YES, UNKNOWN)
+STEERED = Ladder(YES, NO)
+HASHED = Ladder(NO, NO)
+UNTOLD = Ladder(UNKNOWN, YES)
 
 
 @pytest.mark.parametrize(
