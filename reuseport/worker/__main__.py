@@ -6,7 +6,9 @@ Exit status 0 after a drain, 3 when it never became ready (the launcher was told
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import logging
 import os
 import socket
 import sys
@@ -29,6 +31,8 @@ STARTUP_FAILURE = 3
 LAST_GRACE = 5.0
 """Seconds beyond the graceful timeout after which a worker without a launcher ends itself, hang or not."""
 
+log = logging.getLogger("uvicorn.error")
+
 
 def main() -> int:
     """Run one worker from its first instruction to its exit status."""
@@ -44,18 +48,27 @@ def main() -> int:
     # After the signals and the bond: importing uvicorn takes a tenth of a second.
     from reuseport.worker.application import Application, StartupError
 
-    try:
-        application = Application(settings)
-        with asyncio.Runner(loop_factory=application.get_loop_factory()) as runner:
-            runner.run(serve(channel, order, fds, settings, application, access_log))
-    except StartupError as error:
-        channel.send(error.failed)
-        return STARTUP_FAILURE
-    finally:
-        if access_log is not None:
-            access_log.end()
+    process = os.getpid()
+    with contextlib.ExitStack() as end:
         # The end of file means that we are gone, and threads of the application may go on for a while.
-        channel.leave_open()
+        end.callback(channel.leave_open)
+        if access_log is not None:
+            end.callback(access_log.end)
+        try:
+            application = Application(settings)
+            runner = end.enter_context(asyncio.Runner(loop_factory=application.get_loop_factory()))
+            runner.run(serve(channel, order, fds, settings, application, access_log))
+        except StartupError as error:
+            channel.send(error.failed)
+            return STARTUP_FAILURE
+        except RuntimeError:
+            if os.getpid() == process:
+                raise
+            log.exception("a process that the application forked came back into the event loop: it is ended")
+            os._exit(1)
+        finally:
+            if os.getpid() != process:
+                end.pop_all()  # forked by the application, and on its way out through our frames
     return 0
 
 
@@ -72,6 +85,7 @@ async def serve(
     from reuseport.worker.footprint import Memory
     from reuseport.worker.inbox import Inbox
     from reuseport.worker.meter import Meter
+    from reuseport.worker.offspring import disown
     from reuseport.worker.protocol.connection import State
     from reuseport.worker.protocol.count import Requests
     from reuseport.worker.protocol.load import Load
@@ -107,6 +121,7 @@ async def serve(
     inbox = Inbox(fds[1], server, desk)
     control = Control(channel, server, inbox, meter, settings)
     server.on_terminate = control.on_terminate
+    disown(asyncio.get_running_loop(), lambda: (channel.fileno(), *fds[:2], *server.descriptors()))
     await server.serve()
     inbox.close()
 

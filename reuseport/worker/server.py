@@ -117,6 +117,15 @@ class Server(uvicorn.Server):
         self._accepting[server] = listener
         return server
 
+    def descriptors(self) -> Iterator[int]:
+        """Of listeners and connections, now."""
+        for listener in (*self._own, *self._shared, *self._accepting.values()):
+            yield listener.fileno()
+        for connection in self.server_state.connections:
+            found: socket.socket | None = connection.transport.get_extra_info("socket")
+            if found is not None:  # uvloop has none any more when it is about to close
+                yield found.fileno()
+
     def accept_no_more(self, server: asyncio.base_events.Server) -> None:
         """Let go of its listener. What was accepted is ours; what is queued is for who holds a duplicate."""
         self._pause(server)
