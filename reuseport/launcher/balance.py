@@ -94,6 +94,9 @@ class Balance:
         self._steering = steering
         self._slots = slots
         self._cpus = cpus
+        self._told: dict[int, int | None] = dict.fromkeys(range(scoreboard.slots))
+        """By slot, what the scoreboard is to say: the desk that serves, or None for a fence."""
+        self.tell_again()
 
     def cpu(self, slot: int) -> int | None:
         """Where the slot's workers are to run; None: where the scheduler likes."""
@@ -104,15 +107,24 @@ class Balance:
 
         `listeners` are the slot's, one for each endpoint, and listen.
         """
+        self._told[slot] = desk
+        self._tell(slot, desk)
+        if desk is not None and self._steering is not None:
+            for group, listener in enumerate(listeners):
+                self._steering.attach(listener, group, slot)
+
+    def tell_again(self) -> None:
+        """Say of each slot what was said. A worker can write there, too, and fence others: not for long."""
+        for slot, desk in self._told.items():
+            self._tell(slot, desk)
+
+    def _tell(self, slot: int, desk: int | None) -> None:
         words = self.scoreboard.slot(slot)
         if desk is None:
             words[SlotWord.FENCE] = 1
-            return
-        words[SlotWord.SERVING_DESK] = desk
-        words[SlotWord.FENCE] = 0
-        if self._steering is not None:
-            for group, listener in enumerate(listeners):
-                self._steering.attach(listener, group, slot)
+        else:
+            words[SlotWord.SERVING_DESK] = desk
+            words[SlotWord.FENCE] = 0
 
     def resize(self, slots: int, listeners: Sequence[socket.socket]) -> None:
         """Choose among so many slots from now on; `listeners` are those of a slot that listens."""
@@ -145,8 +157,6 @@ def chosen(settings: Settings, slots: int, capacity: int, endpoints: int) -> Ite
             steering = None
             scoreboard = Scoreboard.create(capacity)
         undo.callback(scoreboard.close)
-        for slot in range(capacity):
-            scoreboard.slot(slot)[SlotWord.FENCE] = 1
         log.info("balance: %s (%s)", choice.rule, choice.reason)
         pinned = settings.pin_cpus or choice.rule == "cpu"
         cpus = sorted(os.sched_getaffinity(0)) if pinned else ()

@@ -205,6 +205,7 @@ class Launcher:
         self.chronicle.look(self.supervisor.slots, self._loop.time())
         for number, detail in self.memory.look(self.processes.values(), self._loop.time()):
             self.feed(ev.LimitReached(number, Reason.MAX_RSS, detail))
+        self.balance.tell_again()
         late = self._loop.time() - self._wake_at
         self.feed(self._tick(late if late > LATE else 0.0))
 

@@ -91,6 +91,19 @@ def test_a_slot_is_fenced_until_somebody_serves_it(balance: Balance) -> None:
     del words
 
 
+def test_what_a_worker_wrote_over_is_said_again(balance: Balance) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0), reuse_port=True)) as listener:
+        balance.steer(1, 1, [listener])
+        words = [balance.scoreboard.slot(slot) for slot in range(4)]
+        for scribbled in (0, 1, 2**64 - 1):
+            for word in words:
+                word[SlotWord.FENCE] = word[SlotWord.SERVING_DESK] = scribbled
+            balance.tell_again()
+            assert [word[SlotWord.FENCE] for word in words] == [1, 0, 1, 1]
+            assert words[1][SlotWord.SERVING_DESK] == 1
+        del words, word
+
+
 def test_slots_share_the_cpus_in_turn() -> None:
     cpus = sorted(os.sched_getaffinity(0))
     with chosen(Settings(pin_cpus=True), 2, 64, 1) as pinned:
