@@ -3,13 +3,22 @@
 For applications: `reuseport.draining` tells that this worker drains; see `notice`.
 """
 
-from reuseport.notice import Draining
-
 __all__ = ["Draining", "__version__", "draining"]
 
 __version__ = "0.1.0.dev0"
 
-draining = Draining()
-"""Set when this worker begins to drain: `draining.is_set()`, `await draining.wait()`. Requests find it in
-`scope["extensions"]["reuseport.draining"]`.
-"""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reuseport.notice import Draining, draining
+
+
+def __getattr__(name: str) -> object:
+    """What comes with asyncio, when somebody asks for it (PEP 562).
+
+    This file runs before it is decided where asyncio is imported from (`surroundings`).
+    """
+    if name in ("Draining", "draining"):
+        from reuseport import notice
+
+        return getattr(notice, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,10 @@ def main() -> None:
         sys.stderr.write(f"Error: reuseport needs Linux; on {sys.platform} run uvicorn itself.\n")
         raise SystemExit(2)
 
+    from reuseport import surroundings
+
+    surroundings.restrict()
+
     from reuseport.cli import cli
 
     cli.main(prog_name="reuseport")

@@ -49,3 +49,9 @@ class Draining:
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+draining = Draining()
+"""Set when this worker begins to drain: `draining.is_set()`, `await draining.wait()`. Requests find it in
+`scope["extensions"]["reuseport.draining"]`.
+"""

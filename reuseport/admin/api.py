@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -32,7 +32,8 @@ _NOT_FOUND = HTTPException(404).detail
 LARGEST = 2**53
 """The largest whole number that JSON is sure to carry."""
 
-OPENAPI = Path(__file__).with_name("openapi.json")
+OPENAPI = (files("reuseport.admin") / "openapi.json").read_bytes()
+"""Read once, like everything that an upgrade could change while we run."""
 
 
 class API:
@@ -65,7 +66,7 @@ class API:
 
     async def description(self, _: Request) -> Response:
         """This API (OpenAPI 3.1)."""
-        return Response(OPENAPI.read_bytes(), media_type="application/json")
+        return Response(OPENAPI, media_type="application/json")
 
     async def session(self, request: Request) -> Response:
         """What this visitor may do."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import PurePosixPath
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-FOLDER = Path(__file__).with_name("page")
+FOLDER = files("reuseport.admin") / "page"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -33,12 +36,8 @@ class _File:
 class Pages:
     """All files of the page, by their path below FOLDER."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        self._files = {
-            path.relative_to(folder).as_posix(): _read(path)
-            for path in sorted(folder.rglob("*"))
-            if path.suffix in TYPES and path.is_file()
-        }
+    def __init__(self, folder: Traversable = FOLDER) -> None:
+        self._files = dict(_below(folder, PurePosixPath()))
 
     def routes(self) -> list[BaseRoute]:
         """The page at the root, its parts below /page."""
@@ -62,6 +61,13 @@ class Pages:
         return Response(file.content, media_type=file.kind, headers=headers)
 
 
-def _read(path: Path) -> _File:
-    content = path.read_bytes()
-    return _File(content, TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+def _below(folder: Traversable, above: PurePosixPath) -> Iterator[tuple[str, _File]]:
+    """Every file that is served, by its path; not by pathlib, for it may lie in an archive."""
+    for each in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        path = above / each.name
+        if each.is_dir():
+            yield from _below(each, path)
+        elif path.suffix in TYPES:
+            content = each.read_bytes()
+            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            yield str(path), _File(content, TYPES[path.suffix], etag)

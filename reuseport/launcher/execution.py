@@ -21,12 +21,22 @@ import sys
 from collections.abc import Mapping, Sequence, Set
 from typing import NoReturn
 
+from reuseport import surroundings
 from reuseport.channel import Channel
 from reuseport.launcher.host.identity import Identity
 from reuseport.messages import GROUP_SIGNALS, STACKS_SIGNAL, Failed
 
 NOT_EXECUTED = 3
 """The exit status then: a worker's that never became ready."""
+
+# Not -m, which would import from the current directory before anything of ours runs, and would not find us
+# where only the launcher's own script knows that we are there (pex, shiv, zipapp). What an interpreter has
+# without importing a file reads from where it may, and from then on `worker.afresh` says what happens.
+_FIRST_LINES = (
+    f"import posix, sys; it = eval(posix.environ[b'{surroundings.VARIABLE}']); "
+    "sys.path[:] = [it['home'], *it['own']]; "
+    "from reuseport.worker.afresh import run; run(it, sys.argv.pop(1))"
+)
 
 
 class Execution:
@@ -77,16 +87,16 @@ def execute(
     environment: Mapping[str, str],
     identity: Identity | None = None,
 ) -> Execution:
-    """Run a module of ours in a fresh interpreter like this one. It inherits one descriptor, the channel's.
+    """Run `main` of a module of ours in a fresh interpreter like this one.
 
-    As ourselves, or as `identity`. Raises OSError (fork(2), pidfd_open(2)); what fails later comes as Failed.
+    It inherits one descriptor, the channel's, and begins in the directory we were started in, as ourselves
+    or `identity`. Raises OSError (fork(2), pidfd_open(2)); what fails later comes as Failed.
     """
+    environment = {**environment, **surroundings.given.encoded()}
     if identity is not None:
-        environment = {**environment, **identity.environment()}
-    # The interpreter's own flags (-O, -W, -X …) go on to the child: what multiprocessing does, too.
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        environment.update(identity.environment())
     ends = ["--channel", str(channel.fileno()), "--launcher", str(os.getpid())]
-    command = [sys.executable, *flags, "-m", module, *ends, *arguments]
+    command = [sys.executable, *_flags(), "-c", _FIRST_LINES, module, *ends, *arguments]
     # All, until the copy has no handler of ours any more.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -104,6 +114,16 @@ def execute(
         raise
 
 
+def _flags() -> list[str]:
+    """The interpreter's own flags (-O, -W, -I, -X …): what multiprocessing hands on, and the other -X."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    known = {flags[at + 1].partition("=")[0] for at, flag in enumerate(flags[:-1]) if flag == "-X"}
+    for name, value in sys._xoptions.items():
+        if name not in known:
+            flags += ["-X", name if value is True else f"{name}={value}"]
+    return flags
+
+
 def _become(
     command: list[str],
     channel: socket.socket,
@@ -115,6 +135,7 @@ def _become(
     try:
         _let_go_of_signals(blocked)
         _let_go_of_descriptors(channel.fileno())
+        _go_back()
         if identity is not None:
             os.setgroups(identity.groups)
             os.setresgid(identity.gid, identity.gid, identity.gid)
@@ -126,6 +147,16 @@ def _become(
         Channel(channel).send(Failed("operator", explained or str(error)))
     finally:
         os._exit(NOT_EXECUTED)
+
+
+def _go_back() -> None:
+    """To the directory by the name that the operator has for it: its link may lead elsewhere by now.
+
+    Before the identity changes, to whom the way there may be closed. If it is gone we stay in what it was.
+    """
+    if surroundings.given.directory:
+        with contextlib.suppress(OSError):
+            os.chdir(surroundings.given.directory)
 
 
 def _let_go_of_signals(blocked: Set[int]) -> None:

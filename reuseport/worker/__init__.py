@@ -1,8 +1,10 @@
 """What runs in a worker: one uvicorn server on listeners of its own, steered by the launcher.
 
 __main__     the life of the process
+afresh       the first lines of one that was executed: where it imports from
 begin        its first steps: arguments, signals, the Start message
 bond         it does not outlive its launcher
+stage        what the application finds: sys.path, sys.argv, multiprocessing
 application  imports and judges APP
 server       uvicorn's server, with our listeners
 control      obeys the launcher, and tells it what it must know

@@ -37,16 +37,18 @@ log = logging.getLogger("uvicorn.error")
 def main() -> int:
     """Run one worker from its first instruction to its exit status."""
     channel, order, fds = begin(sys.argv[1:])
-    settings = Settings.from_json(order.settings)
+    # After the signals and the bond: importing uvicorn takes a tenth of a second.
+    from reuseport.worker.application import Application, StartupError
+    from reuseport.worker.stage import set_stage, tell_where_we_are
+
+    settings = set_stage(Settings.from_json(order.settings), order.slot)
     place = logs.worker(order.slot, order.generation)
     logs.configure(settings, place)
+    tell_where_we_are()
     access_log = begin_access_log(settings, place)
     if order.cpu is not None:
         # Before the application can start a thread: threads inherit it (sched_setaffinity(2)).
         os.sched_setaffinity(0, {order.cpu})
-
-    # After the signals and the bond: importing uvicorn takes a tenth of a second.
-    from reuseport.worker.application import Application, StartupError
 
     process = os.getpid()
     with contextlib.ExitStack() as end:
@@ -124,7 +126,3 @@ async def serve(
     disown(asyncio.get_running_loop(), lambda: (channel.fileno(), *fds[:2], *server.descriptors()))
     await server.serve()
     inbox.close()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

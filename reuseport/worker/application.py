@@ -54,7 +54,6 @@ class Application(Config):
 
     def __init__(self, settings: Settings) -> None:
         """Imports what chooses the event loop, and nothing else of the operator's."""
-        sys.path.insert(0, settings.app_dir or "")
         self._settings = settings
         with _blamed(settings):
             # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.

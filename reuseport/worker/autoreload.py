@@ -44,7 +44,3 @@ def main() -> int:
 
 def _nothing(*_: object) -> None:
     """The reloader would run this; it is only asked for changes."""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,10 +13,11 @@ from reuseport.worker.begin import begin
 def main() -> int:
     """Import and judge APP; no lifespan, no socket."""
     channel, order, _ = begin(sys.argv[1:])
-    settings = Settings.from_json(order.settings)
-    logs.configure(settings, logs.Place("check"))
     from reuseport.worker.application import Application, StartupError
+    from reuseport.worker.stage import set_stage
 
+    settings = set_stage(Settings.from_json(order.settings), order.slot)
+    logs.configure(settings, logs.Place("check"))
     try:
         Application(settings).try_out()
     except StartupError as error:
@@ -24,7 +25,3 @@ def main() -> int:
         return 1
     channel.send(Ready())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -21,7 +21,7 @@ from reuseport.instance import Instance
 from reuseport.settings.table import Settings
 from tests.admin.visits import BEARER, Place, Served, Visit, request
 
-DOCUMENT: dict[str, Any] = json.loads(OPENAPI.read_text(encoding="utf-8"))
+DOCUMENT: dict[str, Any] = json.loads(OPENAPI)
 
 
 class Nothing:
@@ -71,7 +71,7 @@ def test_the_document_is_served_as_it_is(served: Served) -> None:
 
 
 def test_every_reference_leads_somewhere_and_every_schema_is_one() -> None:
-    for reference in re.findall(r'"\$ref": "([^"]+)"', OPENAPI.read_text(encoding="utf-8")):
+    for reference in re.findall(r'"\$ref": "([^"]+)"', OPENAPI.decode()):
         assert resolve({"$ref": reference})
     for schema in DOCUMENT["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)

@@ -36,7 +36,8 @@ def write(tmp_path: Path) -> Iterator[Write]:
     ) -> Settings:
         for name, text in {"served": source, **(others or {})}.items():
             (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
-        return Settings(app=app, app_dir=str(tmp_path), **more)  # type: ignore[arg-type]
+        sys.path.insert(0, str(tmp_path))
+        return Settings(app=app, **more)  # type: ignore[arg-type]
 
     yield make
     sys.path[:] = path

@@ -1,0 +1,142 @@
+"""What the operator gave the launcher's interpreter, and what of it an interpreter of ours imports from.
+
+An application is to find sys.path and sys.argv as under uvicorn, the current directory first. The launcher is
+not: it may be root, and whoever can write there could be whatever it imports next. Nor is a worker, until it
+begins with the application: a project may have a platform.py of its own.
+
+Imported before anything else of ours, so it imports only what every interpreter has imported already, and not
+even __future__, which is a file like any other.
+"""
+
+import os
+import sys
+
+VARIABLE = "REUSEPORT_SURROUNDINGS"
+"""How they come to a process that is executed. It is gone from there before anybody else looks."""
+
+REQUIRED = ("click", "prometheus_client", "psutil", "starlette", "uvicorn")
+"""What we cannot do without, and by which it is known where we are installed."""
+
+
+class Surroundings:
+    """Of the launcher, when it was started.
+
+    `path`: sys.path, all absolute, the current directory where Python had put it. `argv`: sys.argv. `place`:
+    the current directory without a link in its name; `directory`: as the operator calls it ($PWD), perhaps by
+    a link that leads elsewhere one day. Both are empty if it had been removed.
+    """
+
+    __slots__ = ("argv", "directory", "path", "place")
+
+    def __init__(self, path: list[str], argv: list[str], directory: str, place: str) -> None:
+        self.path = path
+        self.argv = argv
+        self.directory = directory
+        self.place = place
+
+    @classmethod
+    def here(cls) -> "Surroundings":
+        """Those of this process."""
+        try:
+            place = os.getcwd()
+        except FileNotFoundError:
+            return cls(list(filter(os.path.isabs, sys.path)), list(sys.argv), "", "")
+        path = [os.path.join(place, entry) if entry else place for entry in sys.path]
+        return cls(path, list(sys.argv), _called(place), place)
+
+    def for_application(self, app_dir: str, place: str) -> list[str]:
+        """sys.path as under uvicorn, which puts --app-dir first. `place`: where the current directory is now.
+
+        What lay in the directory goes along: when its link was turned, nothing of the old version is found.
+        """
+        return [app_dir or place, *(self._moved(entry, place) for entry in self.path)]
+
+    def _moved(self, entry: str, place: str) -> str:
+        inside = self.place and (entry == self.place or entry.startswith(f"{self.place}/"))
+        return place + entry.removeprefix(self.place) if inside else entry
+
+    def encoded(self) -> dict[str, str]:
+        """The variable for a process that is executed, which begins by importing from where we do."""
+        given = {name: getattr(self, name) for name in self.__slots__}
+        # A literal: the one form that an interpreter reads before it can import anything.
+        return {VARIABLE: ascii({"own": sys.path, "home": _home(), "given": given})}
+
+
+def _called(place: str) -> str:
+    """The current directory by the name in $PWD, if that leads here."""
+    name = os.environ.get("PWD", "")
+    try:
+        return name if os.path.isabs(name) and os.path.samefile(name, place) else place
+    except OSError:
+        return place
+
+
+given = Surroundings.here()
+"""The launcher's, also in what it has executed: `worker.afresh` puts them here."""
+
+
+def restrict() -> None:
+    """From now on import only from what we consist of: the standard library, and where we are installed.
+
+    Not from the current directory (python -m), PYTHONPATH, or what an editable install has added.
+    """
+    sys.path[:] = filter(_is_standard, given.path)  # for what `own` imports itself
+    sys.path[:] = own(given)
+
+
+def own(given: Surroundings) -> list[str]:
+    """Those entries of its path, in its order.
+
+    Where something that we require lies nowhere else, another entry stays: the bundle's, of which the
+    application is a part, or one of PYTHONPATH, after `pip install --target`.
+    """
+    entries = list(dict.fromkeys(given.path))
+    installed = _installed()
+    kept = {entry for entry in entries if entry in installed or _is_standard(entry)}
+    if _missing(entries, kept):
+        kept.update(entry for entry in entries if entry not in _named(given))
+    for name in _missing(entries, kept):
+        kept.update([entry for entry in entries if _finds([entry], name)][:1])
+    return [entry for entry in entries if entry in kept]
+
+
+def _missing(entries: list[str], kept: set[str]) -> list[str]:
+    path = [entry for entry in entries if entry in kept]
+    return [name for name in REQUIRED if not _finds(path, name)]
+
+
+def _finds(path: list[str], name: str) -> bool:
+    from importlib.machinery import PathFinder
+
+    spec = PathFinder.find_spec(name, path)
+    # Without a file it is only a directory of that name (a namespace package).
+    return spec is not None and spec.has_location
+
+
+def _is_standard(entry: str) -> bool:
+    binary = os.path.basename(entry) == "lib-dynload" and entry.startswith(sys.base_exec_prefix)
+    return entry == os.path.dirname(os.__file__) or binary
+
+
+def _installed() -> set[str]:
+    """Where packages are installed for this interpreter."""
+    import site
+
+    found = set(site.getsitepackages())
+    # Whose? HOME may still be that of who was here before: su(1), sudo -E.
+    user = site.getusersitepackages() if site.ENABLE_USER_SITE else ""
+    if os.path.isdir(user) and os.stat(user).st_uid == os.geteuid():
+        found.add(user)
+    return found
+
+
+def _named(given: Surroundings) -> set[str]:
+    """What is on the path because of where and how we were started: the application's, most often."""
+    script = os.path.dirname(os.path.realpath(given.argv[0])) if given.argv else ""
+    variable = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
+    return {os.path.join(given.place, entry) for entry in (given.place, script, *variable.split(os.pathsep))}
+
+
+def _home() -> str:
+    """The directory, or the archive, in which our package lies."""
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
