@@ -21,6 +21,7 @@ from reuseport.scoreboard import Scoreboard
 from reuseport.settings.table import Settings
 from reuseport.worker import bond
 from reuseport.worker.begin import begin
+from reuseport.worker.ending import end_soon
 from reuseport.worker.protocol.accesslog import AccessLog, begin_access_log
 
 if TYPE_CHECKING:
@@ -60,8 +61,10 @@ def main() -> int:
             application = Application(settings)
             runner = end.enter_context(asyncio.Runner(loop_factory=application.get_loop_factory()))
             runner.run(serve(channel, order, fds, settings, application, access_log))
+            end_soon(0)
         except StartupError as error:
             channel.send(error.failed)
+            end_soon(STARTUP_FAILURE)
             return STARTUP_FAILURE
         except RuntimeError:
             if os.getpid() == process:
