@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import NoReturn
 
 from reuseport import surroundings
+from reuseport.agreement import AGREEMENT
 from reuseport.channel import Channel
 from reuseport.launcher.host.identity import Identity
 from reuseport.messages import GROUP_SIGNALS, STACKS_SIGNAL, Failed
@@ -95,7 +96,7 @@ def execute(
     environment = {**environment, **surroundings.given.encoded()}
     if identity is not None:
         environment.update(identity.environment())
-    ends = ["--channel", str(channel.fileno()), "--launcher", str(os.getpid())]
+    ends = ["--agreement", AGREEMENT, "--channel", str(channel.fileno()), "--launcher", str(os.getpid())]
     command = [sys.executable, *_flags(), "-c", _FIRST_LINES, module, *ends, *arguments]
     # All, until the copy has no handler of ours any more.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

@@ -12,19 +12,25 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from reuseport.agreement import objection
 from reuseport.channel import Channel, PeerGoneError
-from reuseport.messages import GROUP_SIGNALS, STACKS_SIGNAL, Start
+from reuseport.messages import GROUP_SIGNALS, STACKS_SIGNAL, Failed, Start
 from reuseport.worker import bond
+
+NOT_BEGUN = 3
+"""The exit status of a worker that never became ready."""
 
 
 def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
     """Tie our life to the launcher's and learn what to do: the channel, the order, its descriptors."""
     parser = argparse.ArgumentParser(description="Started by the reuseport launcher, never by hand.")
+    parser.add_argument("--agreement", default="unknown/unknown")
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--launcher", type=int, required=True)
     parser.add_argument("--slot")
     parser.add_argument("--generation")
-    options = parser.parse_args(arguments)
+    # A launcher of another version may say more than we know.
+    options, _ = parser.parse_known_args(arguments)
     bond.tie(options.launcher)
     # Handlers, not SIG_IGN: what the application executes must not inherit deafness.
     for number in GROUP_SIGNALS:
@@ -35,6 +41,10 @@ def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
     # It had to be inheritable to come to us; what the application executes must not have it as well.
     os.set_inheritable(options.channel, False)
     channel = Channel(socket.socket(fileno=options.channel))
+    if (why := objection(options.agreement)) is not None:
+        # Before anything is read: we might take it for something else.
+        channel.send(Failed("operator", why))
+        sys.exit(NOT_BEGUN)
     # Not select(2), which knows no descriptor above 1023: the launcher of many workers has higher ones.
     waiting = select.poll()
     waiting.register(channel, select.POLLIN)

@@ -1,0 +1,43 @@
+"""What a launcher and its workers must agree on, in one short word: messages, settings, and the scoreboard.
+
+A launcher runs for months and starts workers from what is on disk by then. After an upgrade that may be other
+code, which finds other words on the scoreboard and other fields in its orders: it says so by name, and does
+not begin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from reuseport import __version__, messages, scoreboard
+from reuseport.settings.table import Settings
+
+
+def _word() -> str:
+    fields = {
+        kind.__name__: [(field.name, str(field.type)) for field in dataclasses.fields(kind)]
+        for kind in (*messages.KINDS.values(), Settings)
+    }
+    words = {
+        kind.__name__: [(word.name, word.value) for word in kind]
+        for kind in (scoreboard.Desk, scoreboard.SlotWord)
+    }
+    shape = scoreboard.ROW_WORDS, scoreboard.DESKS, scoreboard.WORD_BYTES, scoreboard.DURATION_BOUNDS
+    text = repr((fields, words, shape, messages.STACKS_SIGNAL))
+    return hashlib.blake2s(text.encode(), digest_size=4).hexdigest()
+
+
+AGREEMENT = f"{__version__}/{_word()}"
+"""Of the code that this process has imported: its version, for people, and the word."""
+
+
+def objection(launchers: str) -> str | None:
+    """Why a worker of this code does not begin for a launcher of that agreement; None: it may."""
+    if launchers == AGREEMENT:
+        return None
+    (theirs, word), (ours, other) = launchers.split("/"), AGREEMENT.split("/")
+    return (
+        f"the launcher is reuseport {theirs} ({word}), and on disk is {ours} ({other}) by now, which speaks"
+        " otherwise: it was upgraded; restart the launcher"
+    )
