@@ -26,7 +26,7 @@ def check(settings: Settings) -> str:
     """
     parse_all(settings.binds())
     # Here first, as when serving: the log files are opened by us and handed to the workers' user.
-    logs.configure(settings, logs.Place("check"))
+    logs.configure_launcher(settings, logs.Place("check"))
     identity = identity_of(settings)
     channel, theirs = Channel.pair()
     with theirs:

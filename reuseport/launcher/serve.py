@@ -35,7 +35,7 @@ Admin: TypeAlias = Callable[[Settings], AbstractContextManager[Attach]]
 
 def serve(settings: Settings, admin: Admin | None = None) -> int:
     """Serve until stopped; return the exit code. Raises ConfigurationError and HostError."""
-    logs.configure(settings, logs.LAUNCHER)
+    logs.configure_launcher(settings)
     with logs.relayed() as relay:
         code = _serve(settings, admin, relay)
         log.info("stopped, exit code %d", code)

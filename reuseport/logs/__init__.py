@@ -8,13 +8,14 @@ lines          what a line looks like, and whom it names
 configuration  setting logging up, by the flags or by the operator's own file
 relay          the launcher's lines: put down at once, written by a thread
 stream         where they are written
-opening        log files: opened again, and given to the workers' user
+opening        opening a log file, in a directory that may be somebody else's
+rotation       log files: opened again, and given to the workers' user
 """
 
-from reuseport.logs.configuration import TRACE, configure
+from reuseport.logs.configuration import TRACE, configure, configure_launcher
 from reuseport.logs.lines import ACCESS_FORMAT, LAUNCHER, PHRASES, Place, TextFormatter, worker
-from reuseport.logs.opening import files, give_files_to, reopen
 from reuseport.logs.relay import Relay, relayed
+from reuseport.logs.rotation import files, give_files_to, reopen
 
 __all__ = [
     "ACCESS_FORMAT",
@@ -25,6 +26,7 @@ __all__ = [
     "Relay",
     "TextFormatter",
     "configure",
+    "configure_launcher",
     "files",
     "give_files_to",
     "relayed",

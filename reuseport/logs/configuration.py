@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import logging.config
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from reuseport.errors import ConfigurationError
-from reuseport.logs.lines import Place, formatter, label_records
+from reuseport.logs.lines import LAUNCHER, Place, formatter, label_records
+from reuseport.logs.opening import LogFile, UnfitError, guarded
 from reuseport.settings.table import Settings
 
 TRACE = 5
 """uvicorn's level below DEBUG."""
+
+_DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr)|(?:/dev|/proc/self|/proc/thread-self)/fd/(\d{1,9})")
+
+
+def configure_launcher(settings: Settings, place: Place = LAUNCHER) -> None:
+    """Set up logging where we may have powers that who can write to a log file's directory lacks.
+
+    Raises as `configure`.
+    """
+    with guarded():
+        configure(settings, place)
 
 
 def configure(settings: Settings, place: Place) -> None:
@@ -58,9 +72,27 @@ def _default(settings: Settings) -> dict[str, Any]:
 
 
 def _handler(path: str | None, stream: str) -> dict[str, Any]:
-    if path is None:
+    number = _inherited(path)
+    if path in (None, "-") or number is not None:
+        stream = {1: "ext://sys.stdout", 2: "ext://sys.stderr"}.get(number or 0, stream)
         return {"class": "logging.StreamHandler", "formatter": "line", "stream": stream}
-    return {"class": "logging.FileHandler", "formatter": "line", "filename": path}
+    return {"()": LogFile, "formatter": "line", "filename": path}
+
+
+def _inherited(path: str | None) -> int | None:
+    """The number of the descriptor that a name such as /dev/stderr stands for.
+
+    It is not opened anew: workers of another user lack the right to, and in a file it would be another
+    position. Raises UnfitError for one that workers do not have.
+    """
+    if path is None or (found := _DESCRIPTOR.fullmatch(path)) is None:
+        return None
+    number = {"stdin": 0, "stdout": 1, "stderr": 2}.get(found[1] or "") or int(found[2] or 0)
+    if number not in (1, 2):
+        raise UnfitError(
+            errno.EBADF, f"{path} is nothing that workers have: give a path, or - and redirect that"
+        )
+    return number
 
 
 def _apply_file(path: str) -> None:

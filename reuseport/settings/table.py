@@ -152,10 +152,10 @@ class Settings:
         "text", choice("text", "json"), "One line of text or one JSON object per event."
     )
     log_file: str | None = _files(
-        None, text("PATH"), "Append the log to this file instead of stderr; reopened on SIGUSR1."
+        None, text("PATH"), "Append the log to this file instead of stderr (-); reopened on SIGUSR1."
     )
     access_log_file: str | None = _files(
-        None, text("PATH"), "Append the access log to this file instead of stdout; reopened on SIGUSR1."
+        None, text("PATH"), "Append the access log to this file instead of stdout (-); reopened on SIGUSR1."
     )
     pid_file: str | None = _files(None, text("PATH"), "Write the launcher's pid here.", "-p", "--pid-file")
 

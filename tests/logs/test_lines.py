@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -148,10 +149,10 @@ def test_reopening_leaves_no_descriptor_behind(tmp_path: Path) -> None:
     script = """
 configure(log_file=sys.argv[1])
 error.info("first")
-before = os.listdir("/proc/self/fd")
+before = len(os.listdir("/proc/self/fd"))
 for _ in range(5):
     logs.reopen()
-assert os.listdir("/proc/self/fd") == before
+assert len(os.listdir("/proc/self/fd")) == before
 """
     assert run(script, tmp_path / "log") == ([], [])
 
@@ -188,3 +189,79 @@ def test_a_format_of_the_operators_own_knows_the_slot(tmp_path: Path) -> None:
     path.write_text(json.dumps(config))
     _, err = run("configure(log_config=sys.argv[1])\nerror.info('hello')", path)
     assert err == ["3/7/slot 3 hello"]
+
+
+@pytest.mark.parametrize(
+    ("name", "to_stdout"),
+    [
+        *(("/dev/stdout", True), ("/dev/fd/1", True), ("/proc/self/fd/1", True)),
+        *(("/dev/stderr", False), ("/dev/fd/2", False), ("/proc/self/fd/2", False)),
+    ],
+)
+def test_a_name_of_a_standard_stream_is_that_stream(name: str, to_stdout: bool) -> None:
+    """Not opened anew, which a worker of another user could not."""
+    script = "configure(log_file=sys.argv[1], access_log_file=sys.argv[1])\nerror.info('a')\nrequest()"
+    out, err = run(script, name)
+    assert (len(out), len(err)) == ((2, 0) if to_stdout else (0, 2))
+
+
+def test_a_dash_is_what_is_written_to_without_the_flag() -> None:
+    out, err = run("configure(log_file='-', access_log_file='-')\nerror.info('a')\nrequest()")
+    assert (len(out), len(err)) == (1, 1)
+
+
+def test_the_null_device_takes_everything() -> None:
+    script = "configure(log_file='/dev/null', access_log_file='/dev/null')\nerror.info('a')\nrequest()"
+    assert run(script) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("/dev/fd/7", "is nothing that workers have: give a path, or - and redirect that"),
+        ("/dev/stdin", "is nothing that workers have"),
+        ("/dev/zero", "is a device: give a regular file, or - and redirect our output"),
+        ("/", "is a directory"),
+        ("fifo", "is a FIFO"),
+        ("socket", "is a socket"),
+        ("missing/log", "No such file or directory"),
+    ],
+)
+@pytest.mark.parametrize("uid", sorted({os.geteuid(), 65534}) if os.geteuid() == 0 else [os.geteuid()])
+def test_what_is_no_place_for_a_log(name: str, why: str, uid: int) -> None:
+    script = """
+import shutil, socket, tempfile
+from reuseport.errors import ConfigurationError
+place = tempfile.mkdtemp()
+os.chdir(place)
+os.mkfifo("fifo")
+socket.socket(socket.AF_UNIX).bind("socket")
+for each in ".", "fifo", "socket":
+    os.chmod(each, 0o777)
+own = os.getresuid()
+os.setresuid(*[int(sys.argv[2])] * 2, own[2])
+try:
+    configure(log_file=sys.argv[1])
+except ConfigurationError as error:
+    print(error)
+os.setresuid(*own)
+shutil.rmtree(place)
+"""
+    out, _ = run(script, name, uid)
+    assert why in out[0].replace("Is a", "is a")
+    assert name in out[0]
+
+
+def test_no_descriptor_is_left_of_what_was_refused(tmp_path: Path) -> None:
+    script = """
+from reuseport.logs.opening import open_log
+os.mkfifo(sys.argv[1])
+before = len(os.listdir("/proc/self/fd"))
+for name in sys.argv[1], "/dev/zero", "/", "/proc/none/log":
+    try:
+        open_log(name)
+    except OSError:
+        pass
+assert len(os.listdir("/proc/self/fd")) == before
+"""
+    assert run(script, tmp_path / "fifo") == ([], [])
