@@ -26,9 +26,16 @@ APPS = Path(__file__).parent / "apps"
 class Launched:
     """A running launcher and what it printed. Lines are waited for in order, each after the last."""
 
-    def __init__(self, arguments: list[str], env: Mapping[str, str], cwd: Path, wrapper: list[str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        wrapper: list[str],
+        module: str = "reuseport",
+    ) -> None:
         self.popen = subprocess.Popen(
-            [*wrapper, sys.executable, "-m", "reuseport", *arguments],
+            [*wrapper, sys.executable, "-m", module, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -38,6 +45,8 @@ class Launched:
             cwd=cwd,
             start_new_session=True,
         )
+        self.at_once = signal.SIGQUIT if module == "reuseport" else signal.SIGTERM
+        """What ends it without waiting for anybody."""
         self.lines: list[str] = []
         self._seen = 0
         self._news = threading.Condition()
@@ -106,7 +115,7 @@ class Launched:
         deadline = time.monotonic() + PATIENCE
         with self._news:
             while True:
-                found = re.search(r"serves .* on https?://\S*?:(\d+)(?![\d:\]])", self.output)
+                found = re.search(r"(?:serves .*|running) on https?://\S*?:(\d+)(?![\d:\]])", self.output)
                 if found:
                     return int(found[1])
                 if self._ended or time.monotonic() > deadline:
@@ -185,7 +194,7 @@ def end(server: Launched) -> str | None:
     """End it, whatever state it is in; what was not as it should be."""
     wrong = None
     if server.popen.poll() is None:
-        server.signal(signal.SIGQUIT)
+        server.signal(server.at_once)
         try:
             server.popen.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -214,6 +223,7 @@ def launching(directory: Path) -> Iterator[Launch]:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         wrapper: list[str] | None = None,
+        module: str = "reuseport",
     ) -> Launched:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("REUSEPORT_", "UVICORN_"))}
         for name in ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"):
@@ -222,7 +232,11 @@ def launching(directory: Path) -> Iterator[Launch]:
         address = [] if given & {"--port", "--bind", "-b", "--uds", "--fd"} else ["--port", "0"]
         apps = [] if "--app-dir" in given else ["--app-dir", str(APPS)]
         server = Launched(
-            [*arguments, *address, *apps], {**inherited, **(env or {})}, cwd or directory, wrapper or []
+            [*arguments, *address, *apps],
+            {**inherited, **(env or {})},
+            cwd or directory,
+            wrapper or [],
+            module,
         )
         launched.append(server)
         return server

@@ -1,0 +1,46 @@
+"""Byte for byte what uvicorn answers: odd requests, odd applications, WebSockets, and pools of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import Launch
+from tests.whole.odd_requests import PROCESSES, REQUESTS, WEBSOCKETS, Step, play
+
+Cases = Mapping[str, Sequence[Step]]
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_odd_requests_are_answered_alike(http: str, launch: Launch) -> None:
+    both = served(launch, "--http", http)
+    assert list(differences(both, REQUESTS)) == []
+    assert list(differences(both, WEBSOCKETS)) == []
+
+
+def test_websockets_of_the_other_library_too(launch: Launch) -> None:
+    assert list(differences(served(launch, "--ws", "wsproto"), WEBSOCKETS)) == []
+
+
+def test_processes_of_an_application_are_its_own(launch: Launch) -> None:
+    assert list(differences(served(launch, "--workers", "2"), PROCESSES)) == []
+
+
+def served(launch: Launch, *flags: str) -> tuple[int, int]:
+    """The ports of uvicorn and of ours, with the same application."""
+    theirs = launch("odd:app", *flags, module="uvicorn")
+    ours = launch("odd:app", *flags)
+    theirs.wait_for("Application startup complete")
+    ours.wait_for("all .* ready")
+    return theirs.port, ours.port
+
+
+def differences(both: tuple[int, int], cases: Cases) -> Iterator[str]:
+    """What is not the same, for people."""
+    with ThreadPoolExecutor(2) as pool:
+        for name, steps in cases.items():
+            theirs, ours = pool.map(lambda port: play(port, steps), both)  # noqa: B023 - of this turn
+            if theirs != ours:
+                yield f"{name}: uvicorn {theirs[:600]!r} and we {ours[:600]!r}"
