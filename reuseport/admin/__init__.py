@@ -1,5 +1,6 @@
 """What shows and steers a running server: control socket, API, page, probes, Prometheus.
 
-`doors` opens the sockets before anything is started; `front` waits there and loads the rest when the first
-visitor comes; `service` is a small Starlette application served by uvicorn in the launcher's own event loop.
+`doors` opens the sockets before anything is started; `front` waits there and loads the rest when all workers
+are ready (`apology`: if it cannot); `service` is a small Starlette application served by uvicorn in the
+launcher's own event loop.
 """
