@@ -63,7 +63,7 @@ def test_a_launcher_without_doors_loads_nothing_for_them(launch: Launch, audit: 
 
 
 def test_once_visited_a_launcher_imports_nothing_more(launch: Launch, audit: Path) -> None:
-    """What an upgrade puts on the disk is nothing to it: only workers that it starts are of the new version."""
+    """What an upgrade puts on the disk is nothing to it: workers that it starts are of the new version."""
     server = launch(
         *("plain:app", "--workers", "2", "--admin", "127.0.0.1:0"), env={**AUDITED, "TEST_AUDIT": str(audit)}
     ).ready(2)
