@@ -1,4 +1,4 @@
-"""Text that others wrote, such as the name of their process, made fit to be shown: one line, nothing obeyed.
+"""Text that others wrote, such as the name of their process, made fit to be shown: nothing of it is obeyed.
 
 A terminal obeys what it is sent, and a line break in a log is a line that nobody wrote.
 """
@@ -12,3 +12,10 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def paragraph(text: str, indent: str = "    ") -> str:
+    """The same for text of several lines, such as a traceback: each after the first is indented."""
+    if text.isprintable():
+        return text
+    return f"\n{indent}".join(map(printable, text.expandtabs().split("\n")))

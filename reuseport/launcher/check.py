@@ -15,6 +15,7 @@ from reuseport.launcher.host.identity import identity_of
 from reuseport.launcher.process import worker_environment
 from reuseport.launcher.telling.exits import explain
 from reuseport.messages import Failed, Ready, Start
+from reuseport.printable import paragraph
 from reuseport.settings.table import Settings
 
 
@@ -49,9 +50,9 @@ def check(settings: Settings) -> str:
         case Ready():
             return f"{settings.app} imports, the configuration is valid"
         case Failed("operator", text):
-            raise ConfigurationError(text)
+            raise ConfigurationError(paragraph(text))
         case Failed(_, text):
-            raise ApplicationError(text)
+            raise ApplicationError(paragraph(text, indent=""))
         case None:
             raise ApplicationError(f"{settings.app} does not import: the {explain(0, process.pid, status)}")
 

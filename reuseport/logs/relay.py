@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import collections
 import contextlib
+import copy
 import logging
 import signal
 import sys
@@ -25,6 +26,7 @@ from functools import partial
 from typing import Any
 
 from reuseport.logs.stream import Stream
+from reuseport.printable import paragraph
 
 ROOM = 1 << 20
 """Characters that may wait; errors may fill as much again."""
@@ -32,6 +34,9 @@ OVERHEAD = 500
 """What a record takes beside its text, in characters."""
 LAST_PATIENCE = 2.0
 """Seconds that the end of the launcher waits for what is not written yet."""
+
+_INDENT = "    "
+_TRACEBACKS = logging.Formatter()
 
 log = logging.getLogger("reuseport")
 
@@ -47,10 +52,11 @@ class Relayed(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Never waits."""
         try:
-            size = len(record.getMessage()) + OVERHEAD
+            record = _unforgeable(record)
         except Exception:  # noqa: BLE001 - what does not fit its arguments is told as every handler does it
             self.handleError(record)
             return
+        size = sum(len(text) for text in (record.msg, record.exc_text, record.stack_info) if text) + OVERHEAD
         self._relay.put(partial(_write, self.target, record), size, urgent=record.levelno >= logging.ERROR)
 
 
@@ -145,6 +151,21 @@ def relayed() -> Iterator[Relay]:
         yield relay
     finally:
         relay.end()
+
+
+def _unforgeable(record: logging.LogRecord) -> logging.LogRecord:
+    """The same record as text in which only the first line begins at the margin, and nothing is obeyed.
+
+    Much that the launcher says was said by workers: tracebacks, names, reasons. Here and not in a formatter,
+    for that may be the operator's own.
+    """
+    safe = copy.copy(record)
+    safe.msg, safe.args = paragraph(record.getMessage()), None
+    if record.exc_info:
+        safe.exc_text = _INDENT + paragraph(_TRACEBACKS.formatException(record.exc_info))
+    if record.stack_info:
+        safe.stack_info = _INDENT + paragraph(record.stack_info)
+    return safe
 
 
 def _write(handler: logging.Handler, record: logging.LogRecord) -> None:

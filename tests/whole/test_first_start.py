@@ -57,7 +57,7 @@ def test_application_that_cannot_start_is_told_once_and_exits_3(
 def test_traceback_begins_with_the_application(launch: Launch, tmp_path: Path) -> None:
     server = launch(*module(tmp_path, "def look():\n    1 / 0\nlook()\n"), "--workers", "4")
     assert server.wait() == 3
-    frames = [line for line in server.lines if line.startswith('  File "')]
+    frames = [line for line in server.lines if line.startswith('      File "')]
     assert [frame.rpartition(" in ")[2] for frame in frames] == ["<module>", "look"]
     assert server.count("Traceback") == 1
 

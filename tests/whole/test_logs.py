@@ -75,6 +75,31 @@ def test_a_traceback_is_one_record(launch: Launch, tmp_path: Path) -> None:
     assert (told["slot"], told["level"]) == ("-", "ERROR")
 
 
+FORGED = "2026-01-31 12:00:00,000 INFO     launcher: stopped, exit code 0"
+
+
+@pytest.mark.parametrize("config", [None, "OWN %(message)s"], ids=["ours", "the operator's"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028", "\x85"], ids=ascii)
+def test_a_worker_cannot_forge_a_line(launch: Launch, tmp_path: Path, config: str | None, end: str) -> None:
+    forged = FORGED if config is None else "OWN stopped, exit code 0"
+    text = f"not today{end}{forged}{end}\x1b[2J\tgone"
+    (tmp_path / "broken.py").write_text(f"raise RuntimeError({text!r})\n", encoding="utf-8")
+    arguments = ["--workers", "1", "--app-dir", str(tmp_path)]
+    if config is not None:
+        own = {**_DICT, "formatters": {"own": {"format": config}}}
+        (tmp_path / "log.json").write_text(json.dumps(own), encoding="ascii")
+        arguments += ["--log-config", "log.json"]
+    server = launch("broken:app", *arguments)
+    assert server.wait() == 3
+    assert "RuntimeError: not today" in server.output
+    assert r"\x1b[2J" in server.output
+    assert forged in server.output
+    lines = re.split("[\r\x85\u2028\n]", server.output)
+    assert not any(line.startswith(forged) for line in lines), server.output
+    start = r"\d{4}-" if config is None else "OWN "
+    assert all(re.match(rf"{start}|    ", line) for line in lines), server.output
+
+
 def test_files_are_opened_again_on_sigusr1(launch: Launch, tmp_path: Path) -> None:
     log, access = tmp_path / "log", tmp_path / "access"
     files = ["--log-file", str(log), "--access-log-file", str(access)]
