@@ -2,8 +2,8 @@
 
 Whatever a neighbour on the machine costs, and however the interpreter's memory lies, meets all ways alike:
 
-    bare      the application without the meter of requests around it, no access log
-    metered   with it
+    bare      requests are not counted, no access log
+    metered   they are
     access    the same, and the access log
     logging   the same, but Python's logging writes the lines
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from reuseport.worker.protocol.connection import State, TransferableHttpTools
+from reuseport.worker.protocol.state import noting
 
 WAYS = ("bare", "metered", "access", "logging")
 TURN = 0.1
@@ -77,22 +77,19 @@ class Alternating(TransferableHttpTools):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         turns().begin(self.server_state)
-        metered = self.app
-        ours: Any = self.access_logger
-        theirs = logging.getLogger("uvicorn.access")
-        self.ways: dict[str, tuple[Any, bool, Any]] = {
-            "bare": (_inner(metered), False, ours),
-            "metered": (metered, False, ours),
-            "access": (metered, True, ours),
-            "logging": (metered, True, theirs),
+        counted, ours = self.count, self.log_access
+        theirs = noting(logging.getLogger("uvicorn.access"))
+        self.ways: dict[str, tuple[Any, Any]] = {
+            "bare": (_uncounted, None),
+            "metered": (counted, None),
+            "access": (counted, ours),
+            "logging": (counted, theirs),
         }
 
     def on_headers_complete(self) -> None:
-        self.app, self.access_log, self.access_logger = self.ways[turns().way]
+        self.count, self.log_access = self.ways[turns().way]
         super().on_headers_complete()
 
 
-@functools.cache
-def _inner(counted: Any) -> Any:
-    """The application that `Requests.around` was given."""
-    return inspect.getclosurevars(counted).nonlocals["app"]
+def _uncounted(_status: int, _took: int) -> None:
+    """In the place of what counts."""

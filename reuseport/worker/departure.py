@@ -121,7 +121,7 @@ class Departure:
             if not _speaks_http(connection) or connection.cycle is not None:
                 continue
             if isinstance(connection, TransferableHttpTools | TransferableH11):
-                connection.loop.begin(connection)
+                connection.keep()
             else:
                 connection.timeout_keep_alive_task = self._loop.call_later(
                     connection.timeout_keep_alive, connection.timeout_keep_alive_handler

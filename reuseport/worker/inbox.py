@@ -91,7 +91,7 @@ class Inbox:
         # uvicorn starts the keep-alive clock after a response; the one this connection waits after was given
         # by another worker. If the client has spoken meanwhile, the clock is not ours to start.
         if isinstance(protocol, TransferableHttpTools | TransferableH11) and _unasked(protocol):
-            protocol.loop.begin(protocol)
+            protocol.keep()
 
 
 def _unasked(protocol: TransferableHttpTools | TransferableH11) -> bool:

@@ -22,15 +22,9 @@ from uvicorn.config import Config
 from reuseport.scoreboard import ROW_WORDS
 from reuseport.worker.protocol.connection import State, TransferableH11, TransferableHttpTools
 from reuseport.worker.protocol.count import Requests
-from reuseport.worker.protocol.keeping import LOOK, Keeping
 from reuseport.worker.protocol.load import Load
 
-NO_TIMER = "a connection that is kept has no timer of its own: all of them are looked at, see Keeping"
-
-DIFFERENCES: dict[str, str] = {
-    f"tests/protocols/test_http.py::test_keepalive_timeout_with_pipelined_requests[{parser}]": NO_TIMER
-    for parser in ("h11", "httptools")
-}
+DIFFERENCES: dict[str, str] = {}
 """Why a test of uvicorn's must fail here, by its name in pytest."""
 
 
@@ -57,7 +51,11 @@ class Arriving:
             config.loaded_app = server_state.requests.around(config.loaded_app)
         protocol: Any = super()
         protocol.__init__(config, server_state, *args, **kwargs)
-        assert isinstance(self, asyncio.Protocol)
+        assert isinstance(self, TransferableHttpTools | TransferableH11)
+        # Their clock moves timers and looks at nothing (keeping.py): kept as if for a second at most.
+        self.keeping.by_timers = True
+        # Their loop does nothing by itself.
+        self.loop.call_soon = asyncio.get_running_loop().call_soon  # type: ignore[method-assign]
         server_state.arrive(self, assigned=True)
 
 
@@ -74,23 +72,8 @@ OurHttpTools.__name__ = "HttpToolsProtocol"
 OurH11.__name__ = "H11Protocol"
 
 
-def _of_the_loop(keeping: Keeping, name: str) -> Any:
-    """uvicorn's tests find their own loop where a protocol has it, and ask more of it than protocols do."""
-    return getattr(keeping._loop, name)
-
-
-def _later(keeping: Keeping, with_delay: float) -> None:
-    """Their clock: so many seconds pass."""
-    for _ in range(round(with_delay / LOOK)):
-        keeping.look()
-    loop: Any = keeping._loop
-    loop.run_later(with_delay)
-
-
 def pytest_configure() -> None:
     """Before any test module is imported: they take the classes by name."""
-    Keeping.__getattr__ = _of_the_loop  # type: ignore[attr-defined]
-    Keeping.run_later = _later  # type: ignore[attr-defined]
     uvicorn.server.ServerState = OurState  # type: ignore[misc]
     uvicorn.protocols.http.h11_impl.H11Protocol = OurH11  # type: ignore[misc, assignment]
     uvicorn.protocols.http.httptools_impl.HttpToolsProtocol = OurHttpTools  # type: ignore[misc, assignment]

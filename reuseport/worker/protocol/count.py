@@ -1,4 +1,8 @@
-"""Counts responses by status and duration, in the worker's desk: the outermost layer around the application.
+"""Counts responses by status and duration, in the worker's desk.
+
+Our request cycles behind httptools say themselves what has become of them (cycle.py). For what answers
+through uvicorn's, which is h11, WebSockets and protocols that are not ours, `around` is the outermost layer
+around the application.
 
 A response counts at the moment the application sends its last part, just before uvicorn gets that: a client
 that has the whole of it has been counted, even if the worker is killed the next instant. Its duration is the
@@ -58,9 +62,22 @@ class Requests:
         self._counts = [0] * len(desk)
         """What we have written there."""
 
+    def complete(self, status: int, took: int) -> None:
+        """A response of the application's, `took` nanoseconds after its request."""
+        desk, counts = self._desk, self._counts
+        desk[_SUM] = counts[_SUM] = counts[_SUM] + took
+        word = _BUCKETS if took <= _SHORT else _BUCKETS + bisect_left(_BOUNDS, took)
+        desk[word] = counts[word] = counts[word] + 1
+        word = _RESPONSES + status // 100
+        desk[word] = counts[word] = counts[word] + 1
+
+    def abandon(self) -> None:
+        """A request that has ended before its response was complete."""
+        self._add(_ABANDONED)
+
     def around(  # noqa: C901 - a call less for every request
         self, app: Application, extensions: Mapping[str, Any] | None = None
-    ) -> Application:
+    ) -> Counted:
         """The application with its requests counted, and `extensions` in their scope.
 
         What it is called with and returns stays as it is otherwise.
@@ -113,7 +130,7 @@ class Requests:
                 self._incomplete(status if result is None else _COUNTED, now() - begun, send)
             return result
 
-        return counted
+        return Counted(app, counted)
 
     def answer(self, status: int) -> None:
         """A response without a duration."""
@@ -168,6 +185,18 @@ class Requests:
                 return 0
         self.answer(status)
         return status
+
+
+class Counted:
+    """The application with its requests counted; `app` is the application itself."""
+
+    def __init__(self, app: Application, counted: Application) -> None:
+        self.app = app
+        self._counted = counted
+
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[Any]:
+        """As ASGI has it."""
+        return self._counted(scope, receive, send)
 
 
 SWITCHING = 101

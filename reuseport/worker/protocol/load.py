@@ -31,7 +31,7 @@ _LARGEST = 2**63 - 1
 class Load(set[Any]):
     """The tasks. Writes LOAD, WORK, ACCEPTED and SETTLED, and a heartbeat with each. In the event loop only.
 
-    `add` and `discard` run with every request: they repeat what `beat` does, for a call costs more.
+    `begin` and `discard` run with every request: they repeat what `beat` does, for a call costs more.
     """
 
     def __init__(self, desk: memoryview[int], row: memoryview[int]) -> None:
@@ -54,7 +54,11 @@ class Load(set[Any]):
         self._excess = 0
 
     def add(self, task: Any, /) -> None:
-        """A request begins."""
+        """A request begins. What uvicorn's protocols call."""
+        self.begin(task)
+
+    def begin(self, task: Any, /) -> int:
+        """A request begins; when: nanoseconds, CLOCK_MONOTONIC."""
         set.add(self, task)
         now = _clock()
         running, desk = self._running, self._desk
@@ -67,6 +71,7 @@ class Load(set[Any]):
         desk[_WORK] = work
         if self.on_work is not None:
             self.on_work()
+        return now
 
     def discard(self, task: Any, /) -> None:
         """A request has ended. Those that end in one turn of the loop are discarded in the next, together:
@@ -105,10 +110,10 @@ class Load(set[Any]):
             # Last: in between it counts twice, which is better than not at all.
             desk[_SETTLED] = self._settled = self._settled + 1
 
-    def ask(self, connection: Connection, task: Any) -> None:
-        """Its first request begins."""
+    def ask(self, connection: Connection, task: Any) -> int:
+        """Its first request begins; when."""
         self._forget(connection)
-        self.add(task)
+        return self.begin(task)
 
     def leave(self, connection: Connection) -> None:
         """It will not ask: it has gone, or become something else."""
@@ -121,7 +126,12 @@ class Load(set[Any]):
         self._waiting = len(self._newcomers) + len(self._silent)
 
     def forget(self) -> None:
-        """Call every second: who has said nothing since the last call but one is not about to."""
+        """Call every second: who has said nothing since the last call but one is not about to.
+
+        A task that was cancelled before its first step has never come to discard itself.
+        """
+        for task in [task for task in self if task.done()]:
+            self.discard(task)
         if self._newcomers or self._silent:
             self._silent = self._newcomers
             self._newcomers = set()

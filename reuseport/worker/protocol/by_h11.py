@@ -1,0 +1,119 @@
+"""h11, whose connection object knows what it holds: uvicorn's protocol and request cycle, kept by us."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from reuseport.worker.protocol.activity import NEVER
+from reuseport.worker.protocol.count import Application, Message, Receive, Send
+from reuseport.worker.protocol.kept import Kept, quiet
+from reuseport.worker.protocol.load import Load
+from reuseport.worker.protocol.state import State
+
+
+class FirstTask:
+    """Stands where a connection that has not asked yet expects the set of tasks: it is load until it asks."""
+
+    __slots__ = ("_connection", "_load", "discard")
+
+    def __init__(self, connection: TransferableH11, load: Load) -> None:
+        self._connection = connection
+        self._load = load
+        self.discard = load.discard
+
+    def __len__(self) -> int:
+        return len(self._load)
+
+    def add(self, task: asyncio.Task[None]) -> None:
+        """Its first request begins."""
+        self._connection.tasks = self._load
+        self._load.ask(self._connection, task)
+
+
+class TransferableH11(Kept, H11Protocol):
+    """A connection read by h11."""
+
+    server_state: State
+    tasks: Any
+    app: Any
+    access_logger: Any
+    _asked = False
+
+    def __init__(
+        self,
+        config: Any,
+        server_state: State,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        H11Protocol.__init__(self, config, server_state, app_state, _loop)
+        self.keeping = server_state.shared_with(config).keeping
+        # Request cycles get it from here, and call nothing but `info`.
+        self.access_logger = server_state.access_log or self.access_logger
+        if self.limit_concurrency is not None:
+            self._application: Application = self.app
+            self.app = self._ask
+
+    def arrived(self) -> None:
+        """It was accepted: load until it asks."""
+        self.tasks = FirstTask(self, self.server_state.load)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        H11Protocol.connection_lost(self, exc)
+        self.end()
+        if self.round != NEVER:
+            self.server_state.activity.lose(self)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        super().handle_websocket_upgrade(event)
+        self.end()
+
+    def end(self) -> None:
+        """It is gone, or a WebSocket now. Or we would hold on to ourselves until the garbage collection."""
+        if self.limit_concurrency is not None:
+            self.app = self._application
+        if isinstance(self.tasks, FirstTask):
+            self.tasks = self.server_state.load
+            self.server_state.load.leave(self)
+
+    def send_400_response(self, msg: str) -> None:
+        self.server_state.requests.answer(400)
+        super().send_400_response(msg)
+
+    def on_response_complete(self) -> None:
+        """uvicorn's, with `rest` in the place of its timer."""
+        if self.limit_concurrency is not None:
+            # uvicorn answers 503 beyond it, without asking the application. A connection's requests are
+            # answered one by one: before each answer it was asked once or not at all.
+            if not self._asked:
+                self.server_state.requests.answer(503)
+            self._asked = False
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self.rest()
+        if self.conn.our_state is h11.DONE and self.conn.their_state is h11.DONE:
+            self.conn.start_next_cycle()
+            self.handle_events()
+
+    def _ask(self, scope: Message, receive: Receive, send: Send) -> Awaitable[Any]:
+        self._asked = True
+        return self._application(scope, receive, send)
+
+    def between_requests(self) -> bool:
+        """Whether every request that has begun is answered."""
+        conn = self.conn
+        return (
+            conn.our_state is h11.IDLE and conn.their_state is h11.IDLE and conn.trailing_data == (b"", False)
+        )
+
+    def idle(self) -> bool:
+        """Whether the descriptor is all there is to this connection."""
+        return self.scheme != "https" and quiet(self.transport) and self.between_requests()

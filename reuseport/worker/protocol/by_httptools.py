@@ -1,0 +1,374 @@
+"""httptools, through request cycles of our own: uvicorn's protocol, but for all that a request runs through.
+
+httptools tells nothing of what it holds, so the state here does: `scope` is another object from the first
+byte of a request on. The application is started when all bytes that have come are parsed, so it finds a body
+that came with its headers. Flow control is the connection's own; an event to wait for is made when somebody
+waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.logging import TRACE_LOG_LEVEL
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+
+from reuseport.worker.protocol.activity import NEVER
+from reuseport.worker.protocol.cycle import Cycle
+from reuseport.worker.protocol.forwarded import NAMES as FORWARDED
+from reuseport.worker.protocol.kept import Kept, quiet
+from reuseport.worker.protocol.state import State
+
+BEGUN: dict[str, Any] = {}
+"""The scope of a request whose headers are not complete."""
+NOTED = FORWARDED | {b"expect"}
+"""Headers that mean something to us."""
+METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+
+
+class TransferableHttpTools(Kept, HttpToolsProtocol):
+    """A connection read by httptools."""
+
+    server_state: State
+    app: Any
+    tasks: Any
+    """The Load."""
+    base: dict[str, Any]
+    count: Callable[[int, int], None]
+    answer: Callable[[int], None]
+    cycle: Cycle | None  # type: ignore[assignment]
+    scope: Any
+    pipeline: list[Cycle]  # type: ignore[assignment]
+    newcomer = False
+    """Accepted by us, and has not asked yet."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: State,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        # Not uvicorn's: half of it looks up anew what is the same for all connections.
+        shared = server_state.shared or server_state.shared_with(config)
+        self.config = config
+        self.app_state = app_state
+        self.server_state = server_state
+        self.connections = server_state.connections
+        self.tasks = server_state.load
+        self.loop = _loop or asyncio.get_event_loop()
+        self.app = shared.app
+        self.forwarded = shared.forwarded
+        self.keeping = shared.keeping
+        self.logger = shared.logger
+        self.access_logger = shared.access_logger
+        self.ws_protocol_class = shared.ws_protocol_class
+        self.root_path = shared.root_path
+        self.asgi_version = shared.asgi_version
+        self.timeout_keep_alive = shared.timeout_keep_alive
+        self.timeout_keep_alive_task = None
+        self.limit_concurrency = shared.limit_concurrency
+        self.count = shared.count
+        self.answer = shared.answer
+        self.abandon = shared.abandon
+        self.log_access = shared.log_access()
+        self.parser = httptools.HttpRequestParser(self)
+        # Answer the first request of a pipelined pair whose second is none (uvicorn does, too).
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+        # Under TLS it is not there before the handshake is over.
+        self.transport = None  # type: ignore[assignment]
+        self.server = self.client = self.scheme = None
+        self.read_paused = False
+        self.write_paused = False
+        self._drained: asyncio.Event | None = None
+        self.pipeline = []
+        self.cycle = None
+        """The one of the request that came last."""
+        self.running: Cycle | None = None
+        """The one that is answered now, or was last."""
+        self.begun: Cycle | None = None
+        """To be started when what has come is parsed."""
+        self.scope = None
+        self.noted: list[bytes] = []
+        """Which headers of NOTED have come."""
+
+    def arrived(self) -> None:
+        """It was accepted: load until it asks."""
+        self.newcomer = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As uvicorn's."""
+        self.connections.add(self)
+        self.transport = transport
+        self.server = get_local_addr(transport)
+        self.client = get_remote_addr(transport)
+        self.scheme = "https" if is_ssl(transport) else "http"
+        self.base = {
+            "type": "http",
+            "asgi": None,
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+        }
+        if self.logger.isEnabledFor(TRACE_LOG_LEVEL):
+            self._trace("connection made")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As uvicorn's, and each request of the connection hears of it."""
+        self.connections.discard(self)
+        if self.logger.isEnabledFor(TRACE_LOG_LEVEL):
+            self._trace("connection lost")
+        # The one that runs need not be the one that came last.
+        for cycle in (self.running, self.cycle):
+            if cycle is not None:
+                cycle.disconnected = not cycle.response_complete
+                cycle.tell()
+        self.resume_writing()
+        if exc is None:
+            self.transport.close()
+            self._unset_keepalive_if_required()
+        self.end()
+        if self.round != NEVER:
+            self.server_state.activity.lose(self)
+
+    def handle_websocket_upgrade(self) -> None:
+        """As uvicorn's; it is none of ours afterwards."""
+        super().handle_websocket_upgrade()
+        self.end()
+
+    def end(self) -> None:
+        """It is gone, or a WebSocket now. Or we would hold on to ourselves until the garbage collection."""
+        self.parser = None  # type: ignore[assignment]
+        self.cycle = self.running = self.begun = None
+        self.pipeline.clear()
+        if self.newcomer:
+            self.newcomer = False
+            self.tasks.leave(self)
+
+    def send_400_response(self, msg: str) -> None:
+        """As uvicorn's."""
+        self.answer(400)
+        super().send_400_response(msg)
+
+    def _trace(self, what: str) -> None:
+        who = "{}:{} - ".format(*self.client) if self.client else ""
+        self.logger.log(TRACE_LOG_LEVEL, "%sHTTP %s", who, what)
+
+    # ── what the parser reads ─────────────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        """As uvicorn's; a request whose own body is no HTTP is refused without asking the application."""
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+                return
+            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError:
+            self.begun = None
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
+            return
+        cycle = self.begun
+        if cycle is not None:
+            self.begun = None
+            self._start(cycle)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self.scope = BEGUN
+        self.url = b""
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of its headers."""
+        name = name.lower()
+        if name in NOTED:
+            self.noted.append(name)
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """All of its headers: the application can be asked, but for what else has come."""
+        parser = self.parser
+        version = parser.get_http_version()
+        method = parser.get_method()
+        self.scope = scope = self.base.copy()
+        scope["asgi"] = {"version": self.asgi_version, "spec_version": "2.3"}
+        scope["method"] = METHODS.get(method) or method.decode("ascii")
+        scope["headers"] = self.headers
+        scope["state"] = self.app_state.copy()
+        scope["extensions"] = self.server_state.extensions.copy()
+        if version != "1.1":
+            scope["http_version"] = version
+        if parser.should_upgrade() and self._should_upgrade():
+            return
+        url = self.url
+        if url[:1] == b"/" and b"#" not in url:
+            # What httptools.parse_url makes of it, for the parser has let no other characters through.
+            raw_path, _, query = url.partition(b"?")
+        else:
+            parsed = httptools.parse_url(url)
+            raw_path, query = parsed.path, parsed.query or b""
+        path = raw_path.decode("ascii")
+        if "%" in path:
+            path = urllib.parse.unquote(path)
+        if self.root_path:
+            path = self.root_path + path
+            raw_path = self.root_path.encode("ascii") + raw_path
+        scope["path"] = path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = query
+
+        expects = False
+        if self.noted:
+            expects = self._heed_noted()
+        app = self.app
+        limit = self.limit_concurrency
+        if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
+            app = service_unavailable
+            self.logger.warning("Exceeded concurrency limit.")
+        before = self.cycle
+        self.cycle = cycle = Cycle(
+            self,
+            scope,
+            app,
+            version != "1.0" and parser.should_keep_alive(),
+            expects,
+            self.server_state.defaults,
+        )
+        if before is None or before.response_complete:
+            self.begun = cycle
+        else:
+            self.pause_reading()
+            self.pipeline.append(cycle)
+
+    def _heed_noted(self) -> bool:
+        """What NOTED headers ask for; whether the client expects to be told to go on."""
+        noted, self.noted = self.noted, []
+        if self.forwarded is not None and not FORWARDED.isdisjoint(noted):
+            self.forwarded.apply(self.scope)
+        return b"expect" in noted and any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        cycle = self.cycle
+        # An upgrade has no cycle.
+        if cycle is None or cycle.response_complete or cycle.scope is not self.scope:
+            return
+        if not cycle.body:
+            cycle.body = body
+        else:
+            if isinstance(cycle.body, bytes):
+                cycle.body = bytearray(cycle.body)
+            cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.pause_reading()
+        cycle.tell()
+
+    def on_message_complete(self) -> None:
+        """The end of the request: noted even after its response, or it would never be idle."""
+        cycle = self.cycle
+        if cycle is not None and cycle.scope is self.scope:
+            cycle.more_body = False
+            cycle.tell()
+
+    # ── requests ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, cycle: Cycle) -> None:
+        self.running = cycle
+        if self.config.reset_contextvars:
+            task = self.loop.create_task(cycle.run(), context=contextvars.Context())
+        else:
+            task = self.loop.create_task(cycle.run())
+        cycle.task = task
+        if self.newcomer:
+            self.newcomer = False
+            cycle.begun = self.tasks.ask(self, task)
+        else:
+            cycle.begun = self.tasks.begin(task)
+
+    def head_waits(self, cycle: Cycle) -> None:
+        """A response has begun: the first part of its body comes at once, or in another turn of the loop."""
+        state = self.server_state
+        if not state.heads:
+            self.loop.call_soon(state.write_heads)
+        state.heads.append(cycle)
+
+    def on_response_complete(self) -> None:
+        """The next request's turn, or rest."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        if self.read_paused:
+            self.resume_reading()
+        if self.pipeline:
+            self._start(self.pipeline.pop(0))
+        else:
+            self.rest()
+
+    # ── flow control ──────────────────────────────────────────────────────────────────────────────────
+
+    def pause_reading(self) -> None:
+        """Read no more for now: requests are pipelined, or nobody reads a body."""
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on. Once or often."""
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Called by the transport when too much waits to be written."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Called by the transport when it has been written."""
+        self.write_paused = False
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    async def drained(self) -> None:
+        """Wait until more may be written."""
+        if self.write_paused:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    # ── can it go elsewhere? ──────────────────────────────────────────────────────────────────────────
+
+    def between_requests(self) -> bool:
+        """Whether every request that has begun is answered."""
+        if self.cycle is None:
+            return self.scope is None
+        # A request that has begun has a scope of its own before it has a cycle.
+        return not self.pipeline and self.cycle.response_complete and self.cycle.scope is self.scope
+
+    def idle(self) -> bool:
+        """Whether the descriptor is all there is to this connection."""
+        if self.scheme == "https" or not quiet(self.transport) or not self.between_requests():
+            return False
+        # A body of which a rest is still to come is bytes of this request, however complete the response.
+        return self.cycle is None or not self.cycle.more_body
