@@ -35,13 +35,14 @@ class Given:
     level: Level
     place: str
 
+    def instead(self, value: Any) -> "Given":
+        """What follows from it, by the same person's word."""
+        return Given(value, self.level, self.place)
 
-# uvicorn's names for what we call otherwise. uvicorn's healthcheck default of 5 s is not taken over:
-# it killed workers that were merely importing something large.
-_SECOND_NAMES = {
-    "graceful_timeout": "timeout_graceful_shutdown",
-    "worker_timeout": "timeout_worker_healthcheck",
-}
+
+# uvicorn's name for what we call otherwise. Its healthcheck is not one: a thread answers that, however long
+# the event loop computes.
+_SECOND_NAMES = {"graceful_timeout": "timeout_graceful_shutdown"}
 
 
 def load(
@@ -58,7 +59,10 @@ def load(
     _refuse_contradicting_addresses(given)
     for first, second in _SECOND_NAMES.items():
         if second in given and (first not in given or given[first].level < given[second].level):
-            given[first] = Given(float(given[second].value), given[second].level, given[second].place)
+            given[first] = given[second].instead(float(given[second].value))
+    if "reload" in given and given["reload"].value and "worker_timeout" not in given:
+        # Who develops stops the event loop with a debugger, and looks around for as long as it takes.
+        given["worker_timeout"] = given["reload"].instead(0.0)
     if "port" in given and given["port"].place == "$PORT" and "host" not in given:
         # A platform that sets PORT sends its traffic from outside; gunicorn does the same.
         given["host"] = Given("0.0.0.0", Level.ENVIRONMENT, "$PORT")

@@ -240,7 +240,7 @@ class Settings:
         None, _NAT, "Second name of --graceful-timeout, in seconds."
     )
     timeout_worker_healthcheck: int = _limit(
-        5, _NAT, "Second name of --worker-timeout, in seconds; not given, --worker-timeout holds."
+        5, _NAT, "Taken and not needed: a worker's death is seen at once, and --worker-timeout sees hangs."
     )
 
     log_config: str | None = _log(None, text("PATH"), "Logging configuration: .ini, .json or .yaml.")

@@ -30,7 +30,7 @@ NOT_FOR_A_WORKER = {
     ),
     "workers": "the launcher counts workers",
     **dict.fromkeys(("limit_max_requests", "limit_max_requests_jitter"), "the launcher recycles"),
-    "timeout_worker_healthcheck": "second name of worker_timeout",
+    "timeout_worker_healthcheck": "the launcher watches",
     "log_config": "the worker configures logging before uvicorn is imported",
     **dict.fromkeys(
         ("callback_notify", "timeout_notify", "ssl_context_factory"), "Python only, no flag in uvicorn"
@@ -197,16 +197,25 @@ def test_an_empty_variable_is_not_given(settle: Load) -> None:
     assert settle(environment={"REUSEPORT_WORKERS": "", "WEB_CONCURRENCY": "2"}).workers == 2
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [("graceful_timeout", "timeout_graceful_shutdown"), ("worker_timeout", "timeout_worker_healthcheck")],
-)
-def test_uvicorns_timeouts_are_second_names(settle: Load, first: str, second: str) -> None:
+def test_uvicorns_graceful_timeout_is_a_second_name(settle: Load) -> None:
+    first, second = "graceful_timeout", "timeout_graceful_shutdown"
     assert getattr(settle(), first) == 30.0
     assert getattr(settle(**{second: 7}), first) == 7.0
     assert getattr(settle(**{second: 7, first: 9.0}), first) == 9.0
     assert getattr(settle(f"{first} = 9", **{second: 7}), first) == 7.0
     assert getattr(settle(f"{second} = 7", **{first: 9.0}), first) == 9.0
+
+
+def test_uvicorns_healthcheck_is_no_limit_for_the_event_loop(settle: Load) -> None:
+    assert settle(timeout_worker_healthcheck=5).worker_timeout == 30.0
+
+
+def test_who_reloads_on_changes_may_stop_the_event_loop_with_a_debugger(settle: Load) -> None:
+    assert settle(reload=True).worker_timeout == 0.0
+    assert settle("reload = true").worker_timeout == 0.0
+    assert settle(reload=False).worker_timeout == 30.0
+    assert settle(reload=True, worker_timeout=9.0).worker_timeout == 9.0
+    assert settle("worker-timeout = 9", reload=True).worker_timeout == 9.0
 
 
 # ── the file ──
