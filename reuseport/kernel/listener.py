@@ -68,18 +68,6 @@ class AcceptQueue:
     limit: int
 
 
-def reserve(endpoint: Endpoint) -> socket.socket:
-    """Bind the socket that keeps a port without ever receiving from it. Blocking, not inheritable.
-
-    Raises ConfigurationError for an address taken, forbidden or not of this host, HostError at a limit.
-    """
-    try:
-        return _bound(endpoint, _SHARED)
-    except OSError as error:
-        _explain(endpoint, error)
-        raise
-
-
 def reserve_all(addresses: Iterable[TCPAddress]) -> tuple[Reservation, ...]:
     """Reserve all endpoints in order, or none. Raises as `resolve`, `refuse_overlaps`, `reserve_together`."""
     names = [resolve(address) for address in addresses]
@@ -96,7 +84,8 @@ def reserve_all(addresses: Iterable[TCPAddress]) -> tuple[Reservation, ...]:
 def reserve_together(endpoints: Sequence[Endpoint]) -> tuple[Reservation, ...]:
     """Reserve the endpoints of one name on one port, also one the kernel chooses, or none of them.
 
-    Those this host has not are skipped if it has another. Raises as `reserve` does; HostError for no port.
+    Those this host has not are skipped if it has another. Raises ConfigurationError for an address taken,
+    forbidden or not of this host, HostError at a limit and where no port is free.
     """
     for _ in range(PORT_ATTEMPTS):
         try:
@@ -113,9 +102,16 @@ def bind_listener(endpoint: Endpoint, cpu: int | None = None) -> socket.socket:
     """Bind a slot's own socket beside the reservation. Non-blocking, not inheritable, not yet listening.
 
     With a `cpu` the kernel prefers it, within its group, for connections whose packets come in there
-    (SO_INCOMING_CPU, socket(7); in groups since Linux 6.2). Raises as `reserve` does.
+    (SO_INCOMING_CPU, socket(7); in groups since Linux 6.2). Raises as `reserve_together`.
+
+    SO_REUSEADDR, which every connection inherits, is for those that come before and after us: see `_reserve`.
+    It lets nobody in beside us, for the reservation has it not, and a bind must pass everyone who is there.
     """
-    listener = reserve(endpoint)
+    try:
+        listener = _bound(endpoint, _SHARED, reuseaddr=1)
+    except OSError as error:
+        _explain(endpoint, error)
+        raise
     listener.setblocking(False)
     if cpu is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, cpu)
@@ -126,7 +122,7 @@ def listen_alone(address: TCPAddress, backlog: int) -> tuple[socket.socket, ...]
     """Listen where nobody else may, in no group: at each endpoint of the address that this host has.
 
     Non-blocking, not inheritable. SO_REUSEADDR lets us in past the TIME_WAIT connections of our last run and,
-    among sockets without SO_REUSEPORT, past nobody who listens (socket(7)). Raises as `reserve` does.
+    among sockets without SO_REUSEPORT, past nobody who listens (socket(7)). Raises as `reserve_together`.
     """
     endpoints = resolve(address)
     with contextlib.ExitStack() as undo:
@@ -160,7 +156,6 @@ def _bound(endpoint: Endpoint, reuseport: int, reuseaddr: int = 0) -> socket.soc
         # The protocol is named: with 0, asyncio does not recognise what it accepts as TCP and leaves Nagle's
         # algorithm on (asyncio/base_events.py, _set_nodelay).
         listener = undo.enter_context(socket.socket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
-        # Never both: with SO_REUSEADDR another user could bind and listen over our silent reservation.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuseport)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuseaddr)
         if endpoint.family == socket.AF_INET6:
@@ -227,6 +222,24 @@ def _reserve_beside(held: Sequence[Reservation], endpoint: Endpoint) -> Reservat
         # Our own user's group would let us in without a word; for a port nobody asked for, that is "taken".
         if strangers.listeners_on(endpoint):
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    return _reserve(endpoint)
+
+
+def _reserve(endpoint: Endpoint) -> Reservation:
+    """Bind where nobody is, else beside our own, else over what other servers have left.
+
+    bind(2) and listen(2) ask everyone who has the port, connections in TIME_WAIT included
+    (inet_bind_conflict, net/ipv4/inet_connection_sock.c). Two sockets agree if both have SO_REUSEPORT and one
+    user, which TIME_WAIT is not asked for; or if both have SO_REUSEADDR and the one who is there does not
+    listen. Connections keep the options of the listener they came from:
+
+        TIME_WAIT left by          lets in
+        uvicorn and most others    SO_REUSEADDR
+        us                         either
+
+    A reservation that kept SO_REUSEADDR would agree with every stranger that has it, so it has it for one
+    call. Who binds within that call cannot listen afterwards, nor is in our way.
+    """
     try:
         bound, first = _bound(endpoint, _ALONE), True
         # Now the workers' listeners are let in: the kernel asks the option of the sockets that are there
@@ -236,5 +249,36 @@ def _reserve_beside(held: Sequence[Reservation], endpoint: Endpoint) -> Reservat
         if error.errno != errno.EADDRINUSE:
             raise
         # Perhaps only TIME_WAIT connections of our last run; strangers.refuse_strangers looks closer.
-        bound, first = _bound(endpoint, _SHARED), False
+        bound, first = _bound_beside(endpoint), False
     return Reservation(endpoint.with_port(bound.getsockname()[1]), bound, first)
+
+
+def _bound_beside(endpoint: Endpoint) -> socket.socket:
+    try:
+        return _bound(endpoint, _SHARED)
+    except OSError as error:
+        # Without a trace of a connection it is a socket that does not listen yet: a server that is starting.
+        if error.errno != errno.EADDRINUSE or not strangers.seen_on(endpoint):
+            raise
+    with contextlib.ExitStack() as undo:
+        bound = undo.enter_context(_bound(endpoint, _SHARED, reuseaddr=1))
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        _prove(endpoint)
+        undo.pop_all()
+    return bound
+
+
+def _prove(endpoint: Endpoint) -> None:
+    """Raise OSError(EADDRINUSE) if a stranger could bind over us.
+
+    Where the kernel remembers that all had SO_REUSEADDR when they bound, it may ask nobody what he has now
+    (fastreuse, in inet_csk_get_port). A listener makes it forget, and TIME_WAIT means that there was one.
+    """
+    try:
+        stranger = _bound(endpoint, _ALONE, reuseaddr=1)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return
+    stranger.close()
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -82,18 +82,26 @@ def refuse_strangers(reservations: Iterable["Reservation"]) -> None:
                 f"port {reservation.endpoint.port} is already served by {stranger.describe()} on"
                 f" {stranger.address}; stop it, choose another --port, or pass --join to serve beside it"
             )
-        if not reservation.first and not _seen_on(reservation.endpoint):
+        if not reservation.first and not seen_on(reservation.endpoint):
             raise ConfigurationError(
                 f"port {reservation.endpoint.port} is reserved by another launcher of this user that is just"
                 " starting; stop it, choose another --port, or pass --join to serve beside it"
             )
 
 
+def seen_on(endpoint: Endpoint) -> bool:
+    """Whether any socket with a row in /proc/net/tcp explains that the port was bound before us.
+
+    One that is bound and does not listen has none: that is how a reservation looks from outside.
+    """
+    return any(_overlap(endpoint, row.endpoint) for table in _TABLES for row in _rows(table))
+
+
 def explain_in_use(endpoint: Endpoint) -> str:
     """Why bind(2) said EADDRINUSE for a socket with SO_REUSEPORT, and what to do about it.
 
-    The kernel lets a socket in only beside sockets that all have SO_REUSEPORT and our uid
-    (net/ipv4/inet_connection_sock.c, inet_bind_conflict).
+    The kernel lets a socket in only beside sockets that all have SO_REUSEPORT and our uid, or that do not
+    listen and have SO_REUSEADDR, if it has that, too (net/ipv4/inet_connection_sock.c, inet_bind_conflict).
     """
     rows = [row for table in _TABLES for row in _rows(table) if _overlap(endpoint, row.endpoint)]
     # A listener tells more than its connections. Inode 0 is a connection that no process has any more.
@@ -102,7 +110,7 @@ def explain_in_use(endpoint: Endpoint) -> str:
             return f"{row.stranger().describe()} {_claim(row)}; stop it, or choose another port"
     if rows:
         return (
-            "only closing connections of a stopped server without SO_REUSEPORT are left there;"
+            "only closing connections of a stopped server without SO_REUSEADDR are left there;"
             " wait up to 60 seconds, or choose another port"
         )
     # A bound socket that neither listens nor is connected has no row.
@@ -128,14 +136,6 @@ def clear_path(address: UnixAddress) -> int:
         raise ConfigurationError(f"{address} is served by another program; stop it or choose another path")
     path.unlink(missing_ok=True)
     return stat.S_IMODE(status.st_mode)
-
-
-def _seen_on(endpoint: Endpoint) -> bool:
-    """Whether any socket with a row in /proc/net/tcp explains that the port was bound before us.
-
-    One that is bound and does not listen has none: that is how a reservation looks from outside.
-    """
-    return any(_overlap(endpoint, row.endpoint) for table in _TABLES for row in _rows(table))
 
 
 def _claim(row: _Row) -> str:

@@ -14,7 +14,7 @@ import pytest
 # Modules are imported before the privileges go: the other user need not be able to read this tree. An
 # interface of a new network namespace is down, and 127.0.0.1 absent, until SIOCSIFFLAGS (netdevice(7)).
 PRELUDE = """
-import codecs, fcntl, os, pwd, socket, struct, sys
+import codecs, contextlib, fcntl, os, pwd, socket, struct, sys
 from pathlib import Path
 from reuseport.errors import ReuseportError
 from reuseport.kernel import listener, strangers

@@ -11,7 +11,7 @@ import pytest
 
 from reuseport.errors import ConfigurationError, HostError
 from reuseport.kernel.addresses import Endpoint, TCPAddress, resolve
-from reuseport.kernel.listener import bind_listener, reserve, reserve_all, reserve_together
+from reuseport.kernel.listener import bind_listener, reserve_all, reserve_together
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
@@ -23,15 +23,20 @@ def at(host: str, port: int = 0) -> Endpoint:
     return resolve(TCPAddress(host, port))[0]
 
 
+def reserve(endpoint: Endpoint) -> socket.socket:
+    (reservation,) = reserve_together([endpoint])
+    return reservation.socket
+
+
 def option(sock: socket.socket, name: int) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, name)
 
 
-@pytest.mark.parametrize("bind", [reserve, bind_listener])
-def test_options_of_what_is_bound(bind: Callable[[Endpoint], socket.socket]) -> None:
+@pytest.mark.parametrize(("bind", "reuseaddr"), [(reserve, 0), (bind_listener, 1)])
+def test_options_of_what_is_bound(bind: Callable[[Endpoint], socket.socket], reuseaddr: int) -> None:
     with bind(at("127.0.0.1")) as sock:
         assert option(sock, socket.SO_REUSEPORT) == 1
-        assert option(sock, socket.SO_REUSEADDR) == 0
+        assert option(sock, socket.SO_REUSEADDR) == reuseaddr
         assert option(sock, socket.SO_ACCEPTCONN) == 0
         assert sock.proto == socket.IPPROTO_TCP
         assert not sock.get_inheritable()
@@ -232,33 +237,11 @@ def test_a_connection_in_the_way_is_named() -> None:
             reserve(at("127.0.0.1", client.getsockname()[1]))
 
 
-def leave_time_wait(server: socket.socket) -> Endpoint:
-    """Close a connection from the server's side first, then the server."""
-    endpoint = at("127.0.0.1", server.getsockname()[1])
-    with server, socket.create_connection(endpoint.sockaddr[:2]) as client:
-        server.accept()[0].close()
-        assert client.recv(1) == b""
-    return endpoint
-
-
-def test_time_wait_of_a_server_without_reuseport_says_wait() -> None:
-    endpoint = leave_time_wait(socket.create_server(("127.0.0.1", 0)))
-    with pytest.raises(ConfigurationError, match="wait up to 60 seconds"):
-        reserve(endpoint)
-
-
-def test_our_own_time_wait_does_not_keep_us_from_starting_again() -> None:
-    listener = bind_listener(at("127.0.0.1"))
-    listener.setblocking(True)
-    listener.listen()
-    reserve(leave_time_wait(listener)).close()
-
-
 PRIVILEGED = """
 Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("{start}")
 become(65534)
 try:
-    listener.reserve(Endpoint(socket.AF_INET, ("127.0.0.1", 81)))
+    listener.reserve_together([Endpoint(socket.AF_INET, ("127.0.0.1", 81))])
     print("reserved")
 except ReuseportError as error:
     print(type(error).__name__, error)
@@ -282,7 +265,7 @@ import resource
 limit = max(map(int, os.listdir("/proc/self/fd")))
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 try:
-    listener.reserve(Endpoint(socket.AF_INET, ("127.0.0.1", 0)))
+    listener.reserve_together([Endpoint(socket.AF_INET, ("127.0.0.1", 0))])
 except ReuseportError as error:
     print(type(error).__name__, error)
 """

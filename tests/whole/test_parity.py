@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import Launch
+from tests.whole.clients import listening
+from tests.whole.lines import wait_until
 from tests.whole.odd_requests import PROCESSES, REQUESTS, WEBSOCKETS, Step, play
 
 Cases = Mapping[str, Sequence[Step]]
@@ -32,9 +34,10 @@ def served(launch: Launch, *flags: str) -> tuple[int, int]:
     """The ports of uvicorn and of ours, with the same application."""
     theirs = launch("odd:app", *flags, module="uvicorn")
     ours = launch("odd:app", *flags)
-    theirs.wait_for("Application startup complete")
-    ours.wait_for("all .* ready")
-    return theirs.port, ours.port
+    ports = theirs.port, ours.port
+    # uvicorn tells of its workers' start before they listen.
+    wait_until(lambda: all(map(listening, ports)))
+    return ports
 
 
 def differences(both: tuple[int, int], cases: Cases) -> Iterator[str]:
