@@ -1,7 +1,12 @@
 """How messages (messages.py) and descriptors travel between the launcher and one worker: either end of it.
 
-A SOCK_SEQPACKET pair (unix(7)): one packet is one message, a JSON object whose "kind" names its class,
-with descriptors as SCM_RIGHTS. Readiness is a message; death is the end of file.
+A SOCK_SEQPACKET pair (unix(7)): one packet is one message (packets.py), with descriptors as SCM_RIGHTS.
+Readiness is a message; death is the end of file. The launcher's end takes no descriptors: it has no room for
+any, so the kernel closes what comes before it returns (net/core/scm.c, scm_detach_fds).
+
+When the other side lies or floods
+    what is none of the alphabet's, or brings descriptors that it may not, raises ViolationError, once read;
+    what comes faster than it is read waits in the socket's buffer: `receive` takes a turn's worth at a time.
 
 When the other side dies
     before a message is sent     `send` drops it: the sender reads the end of file next, or its launcher
@@ -19,18 +24,16 @@ from __future__ import annotations
 import array
 import collections
 import errno
-import json
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from typing import Generic
 
-from reuseport.messages import KINDS, Message
+from reuseport.messages import PACKET, TO_LAUNCHER, Alphabet, Message, Said, ToLauncher
+from reuseport.packets import ViolationError, decode, encode
 
-PACKET = 192 * 1024
-"""Bytes a message may have: below what net.core.wmem_max allows a send buffer by default, 208 KiB."""
-MOST_DESCRIPTORS = 253
-"""SCM_MAX_FD, include/net/scm.h."""
+AT_ONCE = 32
+"""Messages that one call of `receive` takes, so that whoever sends without an end is no loop without one."""
 
 NOT_NOW = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
 """The buffer is full, or this user has as many descriptors under way as RLIMIT_NOFILE allows (unix(7))."""
@@ -46,22 +49,23 @@ class PeerGoneError(Exception):
     """The other end is closed and everything it had sent has been read."""
 
 
-class Channel:
-    """One end. Owns its socket, and duplicates of the descriptors in messages that still wait."""
+class Channel(Generic[Said]):
+    """One end, which hears `alphabet`. Owns its socket, and duplicates of what waits with a message."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, alphabet: Alphabet[Said]) -> None:
         end.setblocking(False)
         self._socket = end
+        self._alphabet: Alphabet[Said] = alphabet
         self._waiting: collections.deque[tuple[bytes, list[int]]] = collections.deque()
 
     @staticmethod
-    def pair() -> tuple[Channel, socket.socket]:
+    def pair() -> tuple[Channel[ToLauncher], socket.socket]:
         """The launcher's end, and the socket for the worker to inherit."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             # Whatever net.core.wmem_default is; the kernel doubles it, for its own bookkeeping (socket(7)).
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET)
-        return Channel(ours), theirs
+        return Channel(ours, TO_LAUNCHER), theirs
 
     def fileno(self) -> int:
         """For the event loop: readable when `receive` has something, writable when `flush` can go on."""
@@ -74,11 +78,7 @@ class Channel:
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send, or keep for `flush`. The descriptors stay the caller's. A dead peer is no error here."""
-        packet = json.dumps({"kind": type(message).__name__, **asdict(message)}).encode()
-        if len(packet) > PACKET:
-            raise ValueError(
-                f"a {type(message).__name__} message of {len(packet)} bytes: {PACKET} is the limit"
-            )
+        packet = encode(message)
         if self._waiting or not self._try(packet, fds):
             self._waiting.append((packet, [os.dup(fd) for fd in fds]))
 
@@ -91,30 +91,40 @@ class Channel:
             self._waiting.popleft()
             close_all(fds)
 
-    def receive(self) -> list[tuple[Message, list[int]]]:
-        """All messages that have come, each with its descriptors, which are the caller's from now on.
+    def receive(self) -> list[tuple[Said, list[int]]]:
+        """The messages that have come, AT_ONCE at most, each with its descriptors, which are the caller's.
 
-        Raises PeerGoneError at the end of file, and DescriptorsLostError.
+        Raises PeerGoneError at the end of file, DescriptorsLostError, and ViolationError.
         """
-        received: list[tuple[Message, list[int]]] = []
-        while True:
+        received: list[tuple[Said, list[int]]] = []
+        while len(received) < AT_ONCE:
             try:
-                packet, fds, flags = receive_packet(self._socket, PACKET, MOST_DESCRIPTORS)
+                packet, fds, flags = receive_packet(self._socket, PACKET, self._alphabet.most_descriptors)
             except BlockingIOError:
-                return received
+                break
             except ConnectionResetError:
                 # The peer closed without reading all we sent. The kernel says so once, and before
                 # what the peer had sent (net/core/datagram.c, __skb_try_recv_datagram): read on.
                 continue
-            if not packet:
+            if not packet and not flags & socket.MSG_CTRUNC:
                 if received:
-                    return received  # the end of file stays readable, so the next call raises
+                    break  # the end of file stays readable, so the next call raises
                 raise PeerGoneError
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            try:
+                received.append((self._understand(packet, flags), fds))
+            except (DescriptorsLostError, ViolationError):
                 close_all(fds)
-                raise DescriptorsLostError("no descriptor is free: raise ulimit -n")
-            fields = json.loads(packet)
-            received.append((KINDS[fields.pop("kind")](**fields), fds))
+                raise
+        return received
+
+    def _understand(self, packet: bytes, flags: int) -> Said:
+        if flags & socket.MSG_CTRUNC and not self._alphabet.most_descriptors:
+            raise ViolationError("descriptors came with a message, and none is wanted")
+        if flags & socket.MSG_CTRUNC:
+            raise DescriptorsLostError("no descriptor is free: raise ulimit -n")
+        if flags & socket.MSG_TRUNC:
+            raise ViolationError(f"a message of more than {PACKET} bytes")
+        return decode(packet, self._alphabet)
 
     def close(self) -> None:
         """Close this end, and drop what waits."""
@@ -150,7 +160,7 @@ def receive_packet(sock: socket.socket, size: int, most: int) -> tuple[bytes, li
     the application executes, and a listener or a connection would outlive its worker there.
     """
     fds = array.array("i")
-    room = socket.CMSG_LEN(most * fds.itemsize)
+    room = socket.CMSG_LEN(most * fds.itemsize) if most else 0
     packet, ancillary, flags, _ = sock.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

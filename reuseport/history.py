@@ -28,6 +28,7 @@ class Kind(enum.StrEnum):
     ALL_READY = "all_ready"
     COULD_NOT_START = "could_not_start"
     EXITED = "exited"
+    VIOLATION = "violation"
     CRASHED = "crashed"
     BACKOFF = "backoff"
     STALLED = "stalled"

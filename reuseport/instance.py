@@ -148,6 +148,7 @@ class Status(TypedDict):
     spawns: Mapping[str, int]
     exits: Mapping[str, int]
     reloads: Mapping[str, int]
+    violations: int
     fosters: Mapping[str, int]
     handoffs: int
     rebalanced: int

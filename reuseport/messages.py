@@ -1,38 +1,26 @@
 """What launcher and worker say to each other: plain data, one alphabet each way. `channel` carries it.
 
     launcher → worker    Start, first and once · Foster, Unfoster · Pass · Drain · ReopenLogs
-    worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving
+    worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster
 
-And without words: the signals that a worker is started with blocked.
+Whole numbers are 0 to 2**53, seconds 0 to 1e9. Slots are named by their numbers; the descriptors that belong
+to a message are the launcher's to add.
+
+Without words there are signals, too (signals.py).
 """
 
 from __future__ import annotations
 
-import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from types import MappingProxyType
+from typing import Generic, Literal, TypeAlias, TypeVar
 
-GROUP_SIGNALS = frozenset(
-    {
-        signal.SIGINT,
-        signal.SIGHUP,
-        signal.SIGQUIT,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGTTIN,
-        signal.SIGTTOU,
-    }
-)
-"""A terminal or a log rotation sends these to launcher and workers alike; the launcher alone acts on them.
-
-A worker is executed with them blocked, and unblocks them when it has set handlers: their default would end
-one that just starts.
-"""
-
-STACKS_SIGNAL: int = signal.SIGRTMIN + 5
-"""A worker dumps the stacks of its threads and goes on. A real-time signal, because applications use the
-others, and not the first few, which libraries take. Blocked, too, until the worker is ready for it.
-"""
+PACKET = 192 * 1024
+"""Bytes a message may have: below what net.core.wmem_max allows a send buffer by default, 208 KiB."""
+MOST_TEXT = 16_000
+"""Characters of a text to the launcher: one message must hold it, and JSON writes a character beyond the
+Basic Multilingual Plane in 12 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +44,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Accept no more, pass idle connections on, finish within `timeout` seconds, exit.
+    """Accept no more, pass idle connections on to the slots `heirs`, finish within `timeout` seconds, exit.
 
     Descriptors: the sending end of the inbox of each heir; none when the whole server stops.
     """
 
     timeout: float
+    heirs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +72,13 @@ class Unfoster:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Pass up to `count` connections on, each when it becomes idle after an answer, within a second.
+    """Pass up to `count` connections on to `slot`, each when it is idle after an answer, within a second.
 
-    Descriptor: the sending end of the inbox of the slot that they are for.
+    Descriptor: the sending end of that slot's inbox.
     """
 
     count: int
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +119,44 @@ class Leaving:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class CannotFoster:
+    """The order to foster this slot came without its descriptors: none was free here. Choose another."""
+
+    slot: int
+
+
 ToWorker: TypeAlias = Start | Drain | Foster | Unfoster | Pass | ReopenLogs
 """What the launcher says."""
-ToLauncher: TypeAlias = Listens | Ready | Failed | LimitReached | Leaving
+ToLauncher: TypeAlias = Listens | Ready | Failed | LimitReached | Leaving | CannotFoster
 """What a worker says."""
 Message: TypeAlias = ToWorker | ToLauncher
 
-KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (
-        *(Start, Drain, Foster, Unfoster, Pass, ReopenLogs),
-        *(Listens, Ready, Failed, LimitReached, Leaving),
-    )
-}
+Said = TypeVar("Said", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Alphabet(Generic[Said]):
+    """Everything that may be said in one direction, and how much of it."""
+
+    kinds: Mapping[str, type[Said]]
+    most_text: int
+    """Characters of a text."""
+    most_descriptors: int
+    """That may come with one message."""
+
+
+def _named(*kinds: type[Said]) -> Mapping[str, type[Said]]:
+    return MappingProxyType({kind.__name__: kind for kind in kinds})
+
+
+TO_WORKER: Alphabet[ToWorker] = Alphabet(
+    _named(Start, Drain, Foster, Unfoster, Pass, ReopenLogs), most_text=PACKET, most_descriptors=253
+)
+"""253: SCM_MAX_FD, include/net/scm.h."""
+TO_LAUNCHER: Alphabet[ToLauncher] = Alphabet(
+    _named(Listens, Ready, Failed, LimitReached, Leaving, CannotFoster),
+    most_text=MOST_TEXT,
+    most_descriptors=0,
+)
+"""No descriptor: the launcher wants none of a worker's."""

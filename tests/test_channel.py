@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -10,15 +11,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reuseport.channel import MOST_DESCRIPTORS, PACKET, Channel, PeerGoneError
+from reuseport.channel import AT_ONCE, Channel, PeerGoneError
 from reuseport.messages import (
-    KINDS,
+    MOST_TEXT,
+    PACKET,
+    TO_LAUNCHER,
+    TO_WORKER,
+    CannotFoster,
     Drain,
     Failed,
     Foster,
@@ -30,13 +36,16 @@ from reuseport.messages import (
     Ready,
     ReopenLogs,
     Start,
+    ToLauncher,
+    ToWorker,
     Unfoster,
 )
+from reuseport.packets import ViolationError, decode, encode
 from tests.conftest import PATIENCE
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=200)
 SIZES = st.integers(0, 2**40)
-MESSAGES: dict[str, st.SearchStrategy[Message]] = {
+ORDERS: dict[str, st.SearchStrategy[ToWorker]] = {
     "Start": st.builds(
         Start,
         settings=TEXT,
@@ -45,28 +54,35 @@ MESSAGES: dict[str, st.SearchStrategy[Message]] = {
         generation=SIZES,
         slots=SIZES,
         shared=SIZES,
+        cpu=st.none() | SIZES,
     ),
-    "Drain": st.builds(Drain, st.floats(0, 1e9)),
+    "Drain": st.builds(Drain, st.floats(0, 1e9), st.lists(SIZES, max_size=16).map(tuple)),
     "Foster": st.builds(Foster, SIZES),
     "Unfoster": st.builds(Unfoster, SIZES),
-    "Pass": st.builds(Pass, SIZES),
+    "Pass": st.builds(Pass, SIZES, SIZES),
     "ReopenLogs": st.just(ReopenLogs()),
+}
+ANSWERS: dict[str, st.SearchStrategy[ToLauncher]] = {
     "Listens": st.just(Listens()),
     "Ready": st.just(Ready()),
     "Failed": st.builds(Failed, st.sampled_from(["operator", "application"]), TEXT),
     "LimitReached": st.builds(LimitReached, SIZES),
     "Leaving": st.just(Leaving()),
+    "CannotFoster": st.builds(CannotFoster, SIZES),
 }
 
-BIG = Failed("application", "x" * 60_000)
+BIG = Start("x" * 60_000, 0, 0, 0, 0, 0)
 """A few of these fill a socket's buffer."""
+
+LauncherEnd = Channel[ToLauncher]
+WorkerEnd = Channel[ToWorker]
 
 
 @contextlib.contextmanager
-def pair() -> Iterator[tuple[Channel, Channel]]:
-    """Two connected ends in this process."""
+def pair() -> Iterator[tuple[LauncherEnd, WorkerEnd]]:
+    """Two connected ends in this process: the launcher's, the worker's."""
     ours, theirs = Channel.pair()
-    other = Channel(theirs)
+    other = Channel(theirs, TO_WORKER)
     with contextlib.closing(ours), contextlib.closing(other):
         yield ours, other
 
@@ -89,7 +105,7 @@ def pipe() -> Iterator[tuple[int, int]]:
                     os.close(end)
 
 
-def wait_readable(fd: int | Channel) -> None:
+def wait_readable(fd: int | LauncherEnd) -> None:
     readable, _, _ = select.select([fd], [], [], PATIENCE)
     assert readable, "nothing came"
 
@@ -100,7 +116,7 @@ def at_end_of_file(read_end: int) -> bool:
     return os.read(read_end, 1) == b""
 
 
-def fill(channel: Channel) -> int:
+def fill(channel: LauncherEnd) -> int:
     """Send until something waits; how many messages that took, the waiting one included."""
     sent = 0
     while not channel.waiting:
@@ -112,7 +128,7 @@ def fill(channel: Channel) -> int:
 class Other:
     """A process with the other end of a channel and `channel`, `os`, `sys` at hand."""
 
-    def __init__(self, channel: Channel, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(self, channel: LauncherEnd, popen: subprocess.Popen[bytes]) -> None:
         self.channel = channel
         self.popen = popen
 
@@ -132,7 +148,7 @@ import os, select, socket, sys
 from reuseport.channel import *
 from reuseport.messages import *
 
-channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+channel = Channel(socket.socket(fileno=int(sys.argv[1])), TO_WORKER)
 
 def say(byte):
     os.write(1, byte)
@@ -167,23 +183,32 @@ def other() -> Iterator[Callable[[str], Other]]:
 
 
 def test_every_kind_is_tried_below() -> None:
-    assert set(MESSAGES) == set(KINDS)
+    assert ORDERS.keys() == TO_WORKER.kinds.keys()
+    assert ANSWERS.keys() == TO_LAUNCHER.kinds.keys()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ORDERS)
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
-def test_a_message_arrives_as_it_was_sent(kind: str, data: st.DataObject) -> None:
-    message = data.draw(MESSAGES[kind])
-    with pair() as (one, other_end):
-        one.send(message)
-        assert other_end.receive() == [(message, [])]
-        other_end.send(message)
-        assert one.receive() == [(message, [])]
+def test_an_order_arrives_as_it_was_sent(kind: str, data: st.DataObject) -> None:
+    message = data.draw(ORDERS[kind])
+    with pair() as (launcher, worker):
+        launcher.send(message)
+        assert worker.receive() == [(message, [])]
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_an_answer_arrives_as_it_was_sent(kind: str, data: st.DataObject) -> None:
+    message = data.draw(ANSWERS[kind])
+    with pair() as (launcher, worker):
+        worker.send(message)
+        assert launcher.receive() == [(message, [])]
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.one_of(*MESSAGES.values()), max_size=8))
+@given(st.lists(st.one_of(*ORDERS.values()), max_size=8))
 def test_messages_keep_their_borders_and_order(messages: list[Message]) -> None:
     with pair() as (one, other_end):
         for message in messages:
@@ -208,7 +233,7 @@ def test_the_launchers_end_is_not_inherited_and_never_blocks() -> None:
 def test_a_descriptor_arrives_as_the_same_object_and_close_on_exec() -> None:
     with pair() as (one, other_end), pipe() as (read_end, write_end):
         os.set_inheritable(write_end, True)
-        one.send(Ready(), [write_end])
+        one.send(Foster(1), [write_end])
         ((_, (copy,)),) = other_end.receive()
         try:
             assert copy != write_end
@@ -222,7 +247,7 @@ def test_a_descriptor_arrives_as_the_same_object_and_close_on_exec() -> None:
 
 def test_a_listener_arrives_as_the_same_listener() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, pair() as (one, other_end):
-        one.send(Ready(), [listener.fileno()])
+        one.send(Foster(1), [listener.fileno()])
         ((_, (copy,)),) = other_end.receive()
         with (
             socket.socket(fileno=copy) as same,
@@ -235,9 +260,9 @@ def test_a_listener_arrives_as_the_same_listener() -> None:
 
 def test_descriptors_arrive_in_order_with_their_own_message() -> None:
     with pair() as (one, other_end), pipe() as first, pipe() as second:
-        one.send(Ready(), [*first, *second])
-        one.send(Leaving())
-        one.send(Ready(), [second[0]])
+        one.send(Foster(1), [*first, *second])
+        one.send(ReopenLogs())
+        one.send(Foster(1), [second[0]])
         received = other_end.receive()
         copies = [fds for _, fds in received]
         try:
@@ -252,24 +277,26 @@ def test_descriptors_arrive_in_order_with_their_own_message() -> None:
 def test_as_many_descriptors_as_the_kernel_takes() -> None:
     before = descriptors()
     with pair() as (one, other_end), pipe() as (read_end, _):
-        one.send(Ready(), [read_end] * MOST_DESCRIPTORS)
+        one.send(Foster(1), [read_end] * TO_WORKER.most_descriptors)
         ((_, copies),) = other_end.receive()
         for copy in copies:
             os.close(copy)
-        assert len(copies) == MOST_DESCRIPTORS
+        assert len(copies) == TO_WORKER.most_descriptors
     assert descriptors() == before
 
 
 def test_the_largest_message_fits_and_a_larger_one_is_refused() -> None:
-    room = PACKET - len('{"kind": "Failed", "blame": "operator", "text": ""}')
+    empty = Start("", 0, 0, 0, 0, 0)
+    room = PACKET - len(encode(empty))
+    largest = replace(empty, settings="x" * room)
     with pair() as (one, other_end):
-        one.send(Failed("operator", "x" * room))
+        one.send(largest)
         assert not one.waiting, "it must fit into an empty socket"
-        assert other_end.receive() == [(Failed("operator", "x" * room), [])]
+        assert other_end.receive() == [(largest, [])]
         with pytest.raises(ValueError, match=f"{PACKET + 1} bytes"):
-            one.send(Failed("operator", "x" * (room + 1)))
-        one.send(Leaving())
-        assert other_end.receive() == [(Leaving(), [])]
+            one.send(replace(empty, settings="x" * (room + 1)))
+        one.send(ReopenLogs())
+        assert other_end.receive() == [(ReopenLogs(), [])]
 
 
 # ── back-pressure ─────────────────────────────────────────────────────────────────────────────────────
@@ -279,13 +306,13 @@ def test_what_has_no_room_waits_in_order() -> None:
     with pair() as (one, other_end):
         filled = fill(one)
         for number in range(20):
-            one.send(LimitReached(number))
+            one.send(Pass(number, 0))
         received: list[Message] = []
         while one.waiting:
             received += [message for message, _ in other_end.receive()]
             one.flush()
         received += [message for message, _ in other_end.receive()]
-        assert received == [BIG] * filled + [LimitReached(number) for number in range(20)]
+        assert received == [BIG] * filled + [Pass(number, 0) for number in range(20)]
 
 
 def test_flush_without_room_keeps_everything() -> None:
@@ -301,22 +328,22 @@ def test_a_small_message_never_overtakes_one_that_waits() -> None:
     with pair() as (one, other_end):
         fill(one)
         other_end.receive()  # now there is room, but `flush` has not been called
-        one.send(Leaving())
+        one.send(ReopenLogs())
         assert other_end.receive() == []
         one.flush()
-        assert [message for message, _ in other_end.receive()] == [BIG, Leaving()]
+        assert [message for message, _ in other_end.receive()] == [BIG, ReopenLogs()]
 
 
 def test_descriptors_that_wait_survive_the_sender_closing_its_own() -> None:
     before = descriptors()
     with pair() as (one, other_end), pipe() as (read_end, write_end):
         fill(one)
-        one.send(Ready(), [write_end])
+        one.send(Foster(1), [write_end])
         os.close(write_end)
         other_end.receive()
         one.flush()
         *_, (message, (copy,)) = other_end.receive()
-        assert message == Ready()
+        assert message == Foster(1)
         os.write(copy, b"!")
         assert os.read(read_end, 1) == b"!"
         os.close(copy)
@@ -328,7 +355,7 @@ def test_closing_frees_the_descriptors_that_wait() -> None:
     before = descriptors()
     with pair() as (one, _), pipe() as (read_end, write_end):
         fill(one)
-        one.send(Ready(), [write_end])
+        one.send(Foster(1), [write_end])
         os.close(write_end)
         one.close()
         assert at_end_of_file(read_end)
@@ -339,7 +366,7 @@ def test_what_waits_for_a_dead_peer_is_dropped() -> None:
     before = descriptors()
     with pair() as (one, other_end), pipe() as (read_end, write_end):
         fill(one)
-        one.send(Ready(), [write_end])
+        one.send(Foster(1), [write_end])
         os.close(write_end)
         other_end.close()
         one.flush()
@@ -352,13 +379,11 @@ def test_what_waits_for_a_dead_peer_is_dropped() -> None:
 
 
 def test_the_end_of_file_comes_after_everything_sent() -> None:
-    with pair() as (one, other_end), pipe() as (_, write_end):
-        other_end.send(LimitReached(1))
-        other_end.send(Ready(), [write_end])
+    with pair() as (one, other_end):
+        other_end.send(Listens())
+        other_end.send(Ready())
         other_end.close()
-        received = one.receive()
-        assert [message for message, _ in received] == [LimitReached(1), Ready()]
-        os.close(received[1][1][0])
+        assert one.receive() == [(Listens(), []), (Ready(), [])]
         for _ in range(3):
             with pytest.raises(PeerGoneError):
                 one.receive()
@@ -396,7 +421,7 @@ def test_sending_to_a_dead_peer_is_no_error_and_hides_nothing() -> None:
         one.send(ReopenLogs())
         other_end.close()
         for _ in range(3):
-            one.send(Ready(), [write_end])
+            one.send(Foster(1), [write_end])
         assert not one.waiting
         assert one.receive() == [(Leaving(), [])]
         with pytest.raises(PeerGoneError):
@@ -427,49 +452,37 @@ while True:
     except PeerGoneError:
         break
     for message, fds in received:
-        channel.send(message, fds)
-        for fd in fds: os.close(fd)
+        if isinstance(message, Pass):
+            channel.send(LimitReached(message.count if fds else 0))
+        else:
+            channel.send(Failed("application", message.settings))
+        close_all(fds)
 """
     )
     channel = echo.channel
     with pipe() as (_, write_end):
-        sent: list[Message] = []
+        sent: list[ToLauncher] = []
         for number in range(100):
-            sent += [LimitReached(number), Failed("application", "é" * (97 * number))]
-            channel.send(sent[-2], [write_end])
-            channel.send(sent[-1])
-        back: list[Message] = []
+            text = "é" * (97 * number)
+            channel.send(Pass(number, 0), [write_end])
+            channel.send(Start(text, 0, 0, 0, 0, 0))
+            sent += [LimitReached(number), Failed("application", text)]
+        back: list[ToLauncher] = []
         while len(back) < len(sent):
             wants_to_write = [channel] if channel.waiting else []
             assert any(select.select([channel], wants_to_write, [], PATIENCE))
             channel.flush()
-            for message, fds in channel.receive():
-                back.append(message)
-                for fd in fds:
-                    assert os.path.samestat(os.fstat(fd), os.fstat(write_end))
-                    os.close(fd)
+            back += [message for message, _ in channel.receive()]
     assert back == sent
     channel.close()
     assert echo.popen.wait(PATIENCE) == 0
 
 
-def test_a_killed_senders_message_and_descriptor_still_arrive(other: Callable[[str], Other]) -> None:
-    sender = other(
-        """
-read_end, write_end = os.pipe()
-os.write(write_end, b"!")
-channel.send(Ready(), [read_end])
-say(b".")
-linger()
-"""
-    )
+def test_a_killed_senders_message_still_arrives(other: Callable[[str], Other]) -> None:
+    sender = other("channel.send(Listens())\nsay(b'.')\nlinger()")
     assert sender.said() == b"."
     sender.kill()
-    ((message, (copy,)),) = sender.channel.receive()
-    assert message == Ready()
-    assert os.read(copy, 2) == b"!"
-    assert os.read(copy, 1) == b"", "the sender's write end died with it"
-    os.close(copy)
+    assert sender.channel.receive() == [(Listens(), [])]
     with pytest.raises(PeerGoneError):
         sender.channel.receive()
 
@@ -478,7 +491,7 @@ def test_a_killed_receiver_frees_the_descriptors_it_never_read(other: Callable[[
     receiver = other("say(b'.')\nlinger()")
     assert receiver.said() == b"."
     with pipe() as (read_end, write_end):
-        receiver.channel.send(Ready(), [write_end])
+        receiver.channel.send(Foster(1), [write_end])
         os.close(write_end)
         assert not select.select([read_end], [], [], 0)[0], "the message holds the write end"
         receiver.kill()
@@ -490,7 +503,7 @@ def test_a_killed_receiver_frees_the_descriptors_it_never_read(other: Callable[[
 def test_a_killed_receiver_frees_the_descriptors_it_had_read(other: Callable[[str], Other]) -> None:
     receiver = other("select.select([channel], [], [])\nchannel.receive()\nsay(b'.')\nlinger()")
     with pipe() as (read_end, write_end):
-        receiver.channel.send(Ready(), [write_end])
+        receiver.channel.send(Foster(1), [write_end])
         os.close(write_end)
         assert receiver.said() == b"."
         receiver.kill()
@@ -511,11 +524,11 @@ def test_no_descriptor_is_left_behind() -> None:
     before = descriptors()
     for _ in range(20):
         with pair() as (one, other_end), pipe() as ends:
-            one.send(Ready(), ends)
+            one.send(Foster(1), ends)
             ((_, copies),) = other_end.receive()
             for copy in copies:
                 os.close(copy)
-            one.send(Ready(), ends)  # never read
+            one.send(Foster(1), ends)  # never read
     assert descriptors() == before
 
 
@@ -535,7 +548,102 @@ linger()
 """
     )
     with pipe() as (read_end, write_end):
-        receiver.channel.send(Ready(), [write_end] * 10)
+        receiver.channel.send(Foster(1), [write_end] * 10)
         os.close(write_end)
         assert receiver.said() == b"."
         assert at_end_of_file(read_end)
+
+
+# ── a worker that lies, and one that floods ───────────────────────────────────────────────────────────
+
+LIES: dict[str, bytes] = {
+    "nothing of JSON": b"\x00\xff\xfe",
+    "UTF-16": '{"kind": "Ready"}'.encode("utf-16"),
+    "no object": b"[]",
+    "a number": b"7",
+    "without a kind": b"{}",
+    "a kind that is none": b'{"kind": "Nonsense"}',
+    "a kind that is no text": b'{"kind": ["Ready"]}',
+    "a kind of the launcher's": b'{"kind": "ReopenLogs"}',
+    "Start": encode(BIG),
+    "a field too many": b'{"kind": "Ready", "slot": 1}',
+    "a field too few": b'{"kind": "LimitReached"}',
+    "a field twice": b'{"kind": "LimitReached", "requests": 1, "requests": 2}',
+    "a text for a number": b'{"kind": "LimitReached", "requests": "1"}',
+    "true for a number": b'{"kind": "LimitReached", "requests": true}',
+    "a fraction": b'{"kind": "LimitReached", "requests": 1.5}',
+    "less than nothing": b'{"kind": "LimitReached", "requests": -1}',
+    "more than anything": b'{"kind": "LimitReached", "requests": 1' + b"0" * 30 + b"}",
+    "a number of 5,000 digits": b'{"kind": "LimitReached", "requests": ' + b"1" * 5000 + b"}",
+    "not a number": b'{"kind": "LimitReached", "requests": NaN}',
+    "infinitely many": b'{"kind": "LimitReached", "requests": 1e999}',
+    "somebody else's blame": b'{"kind": "Failed", "blame": "nobody", "text": ""}',
+    "a list of blames": b'{"kind": "Failed", "blame": ["operator"], "text": ""}',
+    "a text that is too long": b'{"kind": "Failed", "blame": "operator", "text": "%b"}'
+    % (b"x" * (MOST_TEXT + 1)),
+    "a deep list": b'{"kind": "Failed", "blame": "operator", "text": ' + b"[" * 90_000 + b"]" * 90_000 + b"}",
+    "a deep object": b'{"kind": ' * 10_000,
+    "more than a packet": b"x" * (PACKET + 1),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_a_lie_is_a_violation_in_words_of_one_line(lie: bytes) -> None:
+    with pair_with_a_liar() as (launcher, liar):
+        liar.send(lie)
+        with pytest.raises(ViolationError) as raised:
+            launcher.receive()
+        assert str(raised.value).isprintable()
+        assert 5 < len(str(raised.value)) < 300
+        liar.send(encode(Ready()))
+        assert launcher.receive() == [(Ready(), [])]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["kind", "text", "blame"]), inner),
+    ).map(lambda value: json.dumps(value).encode())
+)
+def test_whatever_is_sent_is_a_message_or_a_violation(packet: bytes) -> None:
+    with contextlib.suppress(ViolationError):
+        decode(packet, TO_LAUNCHER)
+
+
+def test_a_lone_surrogate_is_escaped() -> None:
+    with pair() as (launcher, worker):
+        worker.send(Failed("operator", "no file \udcff"))
+        assert launcher.receive() == [(Failed("operator", "no file \\udcff"), [])]
+
+
+@contextlib.contextmanager
+def pair_with_a_liar() -> Iterator[tuple[LauncherEnd, socket.socket]]:
+    """The launcher's end, and the bare socket of the other."""
+    ours, theirs = Channel.pair()
+    with contextlib.closing(ours), theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * PACKET)
+        yield ours, theirs
+
+
+@pytest.mark.parametrize("packet", [encode(Ready()), b"nonsense", b""], ids=["Ready", "nonsense", "nothing"])
+def test_descriptors_from_a_worker_are_a_violation_and_never_ours(packet: bytes) -> None:
+    before = descriptors()
+    with pair_with_a_liar() as (launcher, liar), pipe() as (read_end, write_end):
+        for _ in range(20):
+            socket.send_fds(liar, [packet], [write_end] * 50)
+            with pytest.raises(ViolationError, match="none is wanted"):
+                launcher.receive()
+        assert descriptors() == before + 4
+        os.close(write_end)
+        assert at_end_of_file(read_end), "the kernel keeps none of them either"
+
+
+def test_a_worker_that_never_stops_sending_is_heard_a_turn_at_a_time() -> None:
+    with pair() as (launcher, worker):
+        for _ in range(AT_ONCE + 1):
+            worker.send(Leaving())
+        assert len(launcher.receive()) == AT_ONCE
+        assert len(launcher.receive()) == 1
+        assert launcher.receive() == []

@@ -31,7 +31,7 @@ STATES = ("empty", "starting", "ready", "stalled", "draining", "dying", "backoff
 """The phases of a worker, and how a slot can be without one."""
 REASONS = (
     *("start", "crash", "hang", "reload", "max_requests", "max_rss", "lifetime"),
-    *("terminated", "scale", "restart"),
+    *("terminated", "violation", "scale", "restart"),
 )
 """Shown from the beginning, as 0: a counter that Prometheus first sees at 1 has not grown."""
 
@@ -154,6 +154,11 @@ METRICS = (
         lambda status: status["exits"],
     ),
     _by("result", "reuseport_reloads_total", "Reloads, done or aborted.", lambda status: status["reloads"]),
+    _one(
+        "reuseport_channel_violations_total",
+        "Workers ended because what they sent to the launcher was none of the protocol's.",
+        lambda status: status["violations"],
+    ),
     _by(
         "reason",
         "reuseport_fosters_total",

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from reuseport.channel import Channel, PeerGoneError
 from reuseport.launcher.execution import execute
 from reuseport.launcher.process import worker_environment
-from reuseport.messages import Failed, Start
+from reuseport.messages import Failed, Start, ToLauncher
 from reuseport.settings.table import Settings
 
 log = logging.getLogger("reuseport")
@@ -42,7 +42,7 @@ def watching(settings: Settings) -> Iterator[None]:
         channel.close()
 
 
-def _tell(channel: Channel) -> None:
+def _tell(channel: Channel[ToLauncher]) -> None:
     """What it had to say, if it was not even executed. The workers have failed alike, and said so at once."""
     with contextlib.suppress(PeerGoneError):
         for message, _ in channel.receive():

@@ -14,7 +14,7 @@ from reuseport.launcher.execution import execute
 from reuseport.launcher.host.identity import identity_of
 from reuseport.launcher.process import worker_environment
 from reuseport.launcher.telling.exits import explain
-from reuseport.messages import Failed, Ready, Start
+from reuseport.messages import Failed, Ready, Start, ToLauncher
 from reuseport.printable import paragraph
 from reuseport.settings.table import Settings
 
@@ -57,7 +57,7 @@ def check(settings: Settings) -> str:
             raise ApplicationError(f"{settings.app} does not import: the {explain(0, process.pid, status)}")
 
 
-def _answer(channel: Channel, settings: Settings) -> Ready | Failed | None:
+def _answer(channel: Channel[ToLauncher], settings: Settings) -> Ready | Failed | None:
     """What the process says; None when it is gone without a word."""
     timeout = settings.startup_timeout or None
     readable, _, _ = select.select([channel], [], [], timeout)

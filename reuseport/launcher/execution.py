@@ -25,7 +25,8 @@ from reuseport import surroundings
 from reuseport.agreement import AGREEMENT
 from reuseport.channel import Channel
 from reuseport.launcher.host.identity import Identity
-from reuseport.messages import GROUP_SIGNALS, STACKS_SIGNAL, Failed
+from reuseport.messages import TO_WORKER, Failed
+from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
 
 NOT_EXECUTED = 3
 """The exit status then: a worker's that never became ready."""
@@ -145,7 +146,7 @@ def _become(
         os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter
     except OSError as error:
         explained = None if identity is None else identity.explain(error)
-        Channel(channel).send(Failed("operator", explained or str(error)))
+        Channel(channel, TO_WORKER).send(Failed("operator", explained or str(error)))
     finally:
         os._exit(NOT_EXECUTED)
 

@@ -22,7 +22,7 @@ from reuseport.instance import Attach
 from reuseport.launcher.balance import Balance
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.burden import WINDOW
-from reuseport.launcher.deciding.events import Event, Reason
+from reuseport.launcher.deciding.events import Event
 from reuseport.launcher.deciding.rebalancing import Rebalancing
 from reuseport.launcher.deciding.slots import Policy
 from reuseport.launcher.deciding.supervisor import Supervisor
@@ -40,6 +40,7 @@ from reuseport.launcher.watching.readings import Readings
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.workforce import Workforce
 from reuseport.logs import Relay, give_files_to, reopen
+from reuseport.messages import Pass
 from reuseport.scoreboard import Desk
 from reuseport.settings.table import Settings
 
@@ -189,10 +190,7 @@ class Launcher:
             return
         now = self._loop.time()
         late = now - self._wake_at
-        if late > LATE:
-            self._wake_at = now
-            self._orders.carry_out(self.supervisor.handle(self._tick(late), now))
-        self._orders.carry_out(self.supervisor.handle(event, now))
+        self._orders.carry_out(self.supervisor.handle(event, now, late if late > LATE else 0.0))
         due = self.supervisor.next_deadline()
         self._wake_at = now + TICK if due is None else min(due, now + TICK)
         if self._timer is not None:
@@ -204,18 +202,17 @@ class Launcher:
             self.chronicle.note(Kind.FOREIGN_LISTENER, sentence, level="warning")
         self.chronicle.look(self.supervisor.slots, self._loop.time())
         for number, detail in self.memory.look(self.processes.values(), self._loop.time()):
-            self.feed(ev.LimitReached(number, Reason.MAX_RSS, detail))
+            self.feed(ev.Outgrown(number, detail))
         self.balance.tell_again()
-        late = self._loop.time() - self._wake_at
-        self.feed(self._tick(late if late > LATE else 0.0))
+        self.feed(self._tick())
 
-    def _tick(self, late: float) -> ev.Tick:
+    def _tick(self) -> ev.Tick:
         pulses, loads = {}, {}
         for number, process in self.processes.items():
             place = process.spawn.slot, process.spawn.desk
             pulses[number] = self.readings.word(*place, Desk.HEARTBEAT)
             loads[number] = self.readings.word(*place, Desk.LOAD)
-        return ev.Tick(pulses, loads, late)
+        return ev.Tick(pulses, loads)
 
     # ── live connections ──────────────────────────────────────────────────────────────────────────────
 
@@ -223,12 +220,13 @@ class Launcher:
         """Have those who are busiest pass connections on, if that makes anything better."""
         self._loop.call_later(WINDOW, self._rebalance)
         readings = {
-            slot.number: self.readings.of(worker, self.processes[worker.number].pid)
+            slot.number: self.readings.of(worker, process.pid)
             for slot in self.supervisor.slots.values()
             if (worker := slot.serving()) is not None
+            and (process := self.processes.get(worker.number)) is not None
         }
         for move in self.rebalancing.look(readings, time.monotonic_ns()):
-            self._orders.pass_on(move)
+            self._orders.carry_out([ev.Tell(move.worker, Pass(move.count, move.slot))])
 
     def _reopen_logs(self) -> None:
         """Ours by the thread that writes there, and first: workers can open what we have made and given them.

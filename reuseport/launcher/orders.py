@@ -16,7 +16,6 @@ from reuseport.errors import ReuseportError
 from reuseport.launcher.balance import Balance
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Action, Blame, Event
-from reuseport.launcher.deciding.rebalancing import Move
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.ports import Ports
@@ -25,7 +24,7 @@ from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.workforce import Workforce
-from reuseport.messages import Drain, Foster, Pass, ReopenLogs, Start, Unfoster
+from reuseport.messages import Drain, Foster, Pass, ReopenLogs, Start, ToWorker, Unfoster
 from reuseport.settings.table import Settings
 
 log = logging.getLogger("reuseport")
@@ -64,39 +63,26 @@ class Orders:
 
     def carry_out(self, actions: Sequence[Action]) -> None:  # noqa: C901 - one branch an action is the point
         """All of them, in their order."""
-        processes = self._workforce.processes
         for action in actions:
             match action:
                 case ev.Spawn():
                     self._spawn(action)
-                case ev.Drain(worker, timeout, heirs):
-                    inboxes = [self._ports.inbox(slot)[1] for slot in heirs]
-                    self._send(processes[worker], Drain(timeout), inboxes)
-                case ev.Foster(worker, slot):
-                    self._foster(worker, slot)
-                case ev.Unfoster(worker, slot):
-                    self._send(processes[worker], Unfoster(slot))
-                    log.debug("slot %d is fostered no more", slot)
+                case ev.Tell(worker, message):
+                    self._tell(worker, message)
                 case ev.Steer(slot, desk):
                     self._steer(slot, desk)
                 case ev.Terminate(worker):
-                    self._end(worker, signal.SIGTERM)
+                    self._workforce.end(worker, signal.SIGTERM)
                 case ev.Abort(worker):
-                    self._end(worker, signal.SIGABRT)
+                    self._workforce.end(worker, signal.SIGABRT)
                 case ev.Kill(worker):
-                    self._end(worker, signal.SIGKILL)
+                    self._workforce.end(worker, signal.SIGKILL)
                 case ev.Release():
                     self._release()
                 case ev.Report():
                     self._chronicle.report(action)
                 case ev.Exit(code):
                     self._leave(code)
-
-    def pass_on(self, move: Move) -> None:
-        """Have a worker pass connections on."""
-        process = self._workforce.processes[move.worker]
-        log.debug("slot %d passes %d on to slot %d", process.spawn.slot, move.count, move.slot)
-        self._send(process, Pass(move.count), [self._ports.inbox(move.slot)[1]])
 
     def reopen_logs(self) -> None:
         """Have all workers open their log files again."""
@@ -133,19 +119,41 @@ class Orders:
             process, start, [self._balance.scoreboard.fd, receiving, process.stacks, *shared, *listeners]
         )
 
-    def _foster(self, worker: int, slot: int) -> None:
+    def _tell(self, worker: int, message: ToWorker) -> None:
+        process = self._workforce.processes.get(worker)
+        if process is None:
+            return  # it is gone: its exit is told, or about to be
+        slot = process.spawn.slot
+        match message:
+            case Drain() if process.deaf:
+                process.end(signal.SIGTERM)  # the second one: it drains without being told to
+            case Foster(fostered):
+                self._chronicle.fostered(fostered, slot, self._cause(fostered))
+            case Unfoster(fostered):
+                log.debug("slot %d is fostered no more", fostered)
+            case Pass(count, to):
+                log.debug("slot %d passes %d on to slot %d", slot, count, to)
+        self._send(process, message, self._descriptors(message))
+
+    def _descriptors(self, message: ToWorker) -> list[int]:
+        """What goes with it; Start's are the worker's own. Raises as `Ports.listeners`."""
+        match message:
+            case Drain(_, heirs):
+                return [self._ports.inbox(slot)[1] for slot in heirs]
+            case Foster(slot):
+                return [self._ports.inbox(slot)[0], *self._ports.listeners(slot)]
+            case Pass(_, slot):
+                return [self._ports.inbox(slot)[1]]
+            case _:
+                return []
+
+    def _cause(self, slot: int) -> str:
+        """Why it is fostered."""
         if slot >= self._supervisor.target:
-            cause = "scale"
-        elif self._supervisor.slots[slot].serving() is not None:
-            cause = "stall"
-        elif self._supervisor.slots[slot].drained:
-            cause = "drain"
-        else:
-            cause = "crash"
-        process = self._workforce.processes[worker]
-        self._chronicle.fostered(slot, process.spawn.slot, cause)
-        receiving, _ = self._ports.inbox(slot)
-        self._send(process, Foster(slot), [receiving, *self._ports.listeners(slot)])
+            return "scale"
+        if self._supervisor.slots[slot].serving() is not None:
+            return "stall"
+        return "drain" if self._supervisor.slots[slot].drained else "crash"
 
     def _steer(self, slot: int, desk: int | None) -> None:
         listeners = self._ports.escrow(slot)
@@ -154,25 +162,16 @@ class Orders:
         self._balance.steer(slot, desk, listeners)
         self._relief.watch(slot, listeners)
 
-    def _end(self, worker: int, with_signal: signal.Signals) -> None:
-        process = self._workforce.processes.get(worker)
-        # A worker that could not be spawned has no process, and its WorkerExited is on its way.
-        if process is not None:
-            process.end(with_signal)
-
     def _release(self) -> None:
-        """The whole server stops: workers that drain already have no heirs any more."""
         self._relief.release()
         self._ports.release()
-        for process in self._workforce.processes.values():
-            self._send(process, Drain(self._settings.graceful_timeout))
 
     # ── what is sent ──────────────────────────────────────────────────────────────────────────────────
 
     def _send(
         self,
         process: Process,
-        message: Start | Drain | Foster | Unfoster | Pass | ReopenLogs,
+        message: ToWorker,
         fds: Sequence[int] = (),
     ) -> None:
         process.channel.send(message, fds)

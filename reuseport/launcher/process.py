@@ -15,6 +15,7 @@ from reuseport.channel import Channel
 from reuseport.launcher.deciding.events import Spawn
 from reuseport.launcher.execution import Execution, execute
 from reuseport.launcher.host.identity import Identity
+from reuseport.messages import ToLauncher
 
 _NOT_FOR_WORKERS = (
     "NOTIFY_SOCKET",
@@ -31,7 +32,7 @@ _NOT_FOR_WORKERS = (
 class Process:
     """A spawned worker. Every exit is reaped exactly once, by `reap` or `reap_now`."""
 
-    def __init__(self, spawn: Spawn, channel: Channel, execution: Execution, stacks: int) -> None:
+    def __init__(self, spawn: Spawn, channel: Channel[ToLauncher], execution: Execution, stacks: int) -> None:
         self.spawn = spawn
         self.channel = channel
         self.pid = execution.pid
@@ -40,6 +41,8 @@ class Process:
         """The file it dumps its stacks into; it has a duplicate."""
         self.exited = False
         """The pidfd has said so."""
+        self.deaf = False
+        """Its end of the channel is closed, although it lives."""
         self.ended_with: signal.Signals | None = None
         """The last signal the launcher itself sent to end it."""
         self._execution = execution
@@ -70,6 +73,10 @@ class Process:
         """Send a signal that ends the worker; nothing if it is already gone."""
         self.ended_with = with_signal
         self._execution.send(with_signal)
+
+    def condemned(self) -> bool:
+        """It was sent SIGKILL: whatever it still says, nobody wants to know."""
+        return self.ended_with is signal.SIGKILL
 
     def send(self, number: int) -> None:
         """Send a signal that it survives; nothing if it is already gone."""

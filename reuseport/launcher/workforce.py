@@ -12,16 +12,16 @@ import os
 import signal
 from collections.abc import Callable
 
-from reuseport.channel import DescriptorsLostError, PeerGoneError
-from reuseport.history import Kind
+from reuseport.channel import PeerGoneError
 from reuseport.launcher.deciding import events as ev
-from reuseport.launcher.deciding.events import Blame, Event, Reason
+from reuseport.launcher.deciding.events import Event
 from reuseport.launcher.process import Process
 from reuseport.launcher.telling import exits, multiprocess
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.watching import strays
-from reuseport.messages import Failed, Leaving, LimitReached, Listens, Ready
+from reuseport.messages import Ready
+from reuseport.packets import ViolationError
 
 DEAF = 1.0
 """Seconds an exit may follow the end of file on the channel; after that the application closed it."""
@@ -44,9 +44,6 @@ class Workforce:
         self._totals = totals
         self._chronicle = chronicle
         self._feed = feed
-        self._blames: dict[int, Blame] = {}
-        self._told = ""
-        """The last startup failure that was printed: N workers fail alike, once is enough."""
         self._oom_kills = exits.oom_kills()
 
     def take_on(self, process: Process) -> None:
@@ -56,54 +53,45 @@ class Workforce:
         self._loop.add_reader(process.pidfd, self._on_exit, number)
         self._loop.add_reader(process.channel.fileno(), self._on_message, number)
 
+    def end(self, number: int, with_signal: signal.Signals) -> None:
+        """Send a signal that ends this worker; nothing if it is gone. After SIGKILL it is heard no more."""
+        process = self.processes.get(number)
+        # A worker that could not be spawned has no process, and its WorkerExited is on its way.
+        if process is None:
+            return
+        process.end(with_signal)
+        if with_signal is signal.SIGKILL:
+            self._loop.remove_reader(process.channel.fileno())
+
     # ── messages ──────────────────────────────────────────────────────────────────────────────────────
 
     def _on_message(self, number: int) -> None:
         process = self.processes[number]
+        if process.condemned():
+            return  # it may say what it likes
         try:
             received = process.channel.receive()
         except PeerGoneError:
             self._loop.remove_reader(process.channel.fileno())
             self._loop.call_later(DEAF, self._on_deaf, number)
             return
-        except DescriptorsLostError as error:
-            log.error("worker in slot %d cannot be taken in: %s", process.spawn.slot, error)  # noqa: TRY400
-            process.end(signal.SIGKILL)
+        except ViolationError as error:
+            self._feed(ev.Violated(number, str(error)))
             return
         for message, _ in received:
-            match message:
-                case Listens():
-                    self._feed(ev.WorkerListens(number))
-                case Ready() if process.exited:
-                    pass  # ready and dead in one turn of the loop: nobody is to drain for a corpse
-                case Ready():
-                    self._told = ""
-                    self._feed(ev.WorkerReady(number))
-                case Failed(blame, text):
-                    self._blames[number] = Blame.OPERATOR if blame == "operator" else Blame.APPLICATION
-                    self._tell(process.spawn.slot, text)
-                case LimitReached(requests):
-                    detail = f"it answered {requests} requests (--limit-max-requests)"
-                    self._feed(ev.LimitReached(number, Reason.MAX_REQUESTS, detail))
-                case Leaving():
-                    self._feed(ev.WorkerLeaving(number))
-                case _:
-                    raise TypeError(f"a worker does not send {message!r}")
+            if process.condemned():
+                return
+            if isinstance(message, Ready) and process.exited:
+                continue  # ready and dead in one turn of the loop: nobody is to drain for a corpse
+            self._feed(ev.Heard(number, message))
 
     def _on_deaf(self, number: int) -> None:
         """A second ago the worker's channel ended. Nearly always its process did, too."""
         process = self.processes.get(number)
         if process is not None:
-            log.error("worker in slot %d closed its channel: it is replaced", process.spawn.slot)
+            process.deaf = True
             process.end(signal.SIGTERM)
-            self._feed(ev.WorkerLeaving(number))
-
-    def _tell(self, slot: int, text: str) -> None:
-        why = ", for the same reason" if text == self._told else f": {text}"
-        self._told = text
-        self._chronicle.note(
-            Kind.COULD_NOT_START, f"worker in slot {slot} could not start{why}", level="error", slot=slot
-        )
+            self._feed(ev.Deaf(number))
 
     # ── exits ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -121,9 +109,8 @@ class Workforce:
         process.close()
         self._totals.leave(process.spawn.slot, process.spawn.desk)
         multiprocess.mark_dead(os.environ, process.pid)
-        blame = self._blames.pop(number, Blame.APPLICATION)
         self._chronicle.gone(status)
-        self._feed(ev.WorkerExited(number, self._explain(process, status), blame))
+        self._feed(ev.WorkerExited(number, self._explain(process, status), clean=status in (0, None)))
 
     def _explain(self, process: Process, status: int | None) -> str:
         slot, pid = process.spawn.slot, process.pid

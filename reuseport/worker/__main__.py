@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from reuseport import draining, logs
 from reuseport.channel import Channel
-from reuseport.messages import Listens, Start
+from reuseport.messages import Listens, Start, ToWorker
 from reuseport.scoreboard import Scoreboard
 from reuseport.settings.table import Settings
 from reuseport.worker import bond
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 async def serve(
-    channel: Channel,
+    channel: Channel[ToWorker],
     order: Start,
     fds: list[int],
     settings: Settings,

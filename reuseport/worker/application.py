@@ -18,14 +18,9 @@ from typing import Any
 from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES, WS_PROTOCOLS, Config
 from uvicorn.importer import ImportFromStringError, import_from_string
 
-from reuseport.messages import Failed
+from reuseport.messages import MOST_TEXT, Failed
 from reuseport.settings.table import Settings
 from reuseport.worker.protocol.connection import PROTOCOLS
-
-MOST_TEXT = 16_000
-"""Characters of a traceback that are reported: one message must hold it (channel.PACKET), and JSON writes
-a character beyond the Basic Multilingual Plane in 12 bytes."""
-
 
 LOOP_RUNS = (
     "\nThe application is imported while the event loop runs, as by `uvicorn --workers`: "

@@ -14,14 +14,15 @@ from types import FrameType
 
 from reuseport.agreement import objection
 from reuseport.channel import Channel, PeerGoneError
-from reuseport.messages import GROUP_SIGNALS, STACKS_SIGNAL, Failed, Start
+from reuseport.messages import TO_WORKER, Failed, Start, ToWorker
+from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
 from reuseport.worker import bond
 
 NOT_BEGUN = 3
 """The exit status of a worker that never became ready."""
 
 
-def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
+def begin(arguments: Sequence[str]) -> tuple[Channel[ToWorker], Start, list[int]]:
     """Tie our life to the launcher's and learn what to do: the channel, the order, its descriptors."""
     parser = argparse.ArgumentParser(description="Started by the reuseport launcher, never by hand.")
     parser.add_argument("--agreement", default="unknown/unknown")
@@ -40,7 +41,7 @@ def begin(arguments: Sequence[str]) -> tuple[Channel, Start, list[int]]:
     faulthandler.enable()
     # It had to be inheritable to come to us; what the application executes must not have it as well.
     os.set_inheritable(options.channel, False)
-    channel = Channel(socket.socket(fileno=options.channel))
+    channel = Channel(socket.socket(fileno=options.channel), TO_WORKER)
     if (why := objection(options.agreement)) is not None:
         # Before anything is read: we might take it for something else.
         channel.send(Failed("operator", why))

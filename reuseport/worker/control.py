@@ -18,6 +18,7 @@ from reuseport.messages import (
     Pass,
     Ready,
     ReopenLogs,
+    ToWorker,
     Unfoster,
 )
 from reuseport.settings.table import Settings
@@ -35,7 +36,7 @@ class Control:
     """Reads the channel and the signals of a ready worker."""
 
     def __init__(
-        self, channel: Channel, server: Server, inbox: Inbox, meter: Meter, settings: Settings
+        self, channel: Channel[ToWorker], server: Server, inbox: Inbox, meter: Meter, settings: Settings
     ) -> None:
         self._channel = channel
         self._server = server
@@ -81,7 +82,7 @@ class Control:
                     self._fostering.begin(slot, fds)
                 case Unfoster(slot):
                     self._fostering.end(slot)
-                case Pass(count):
+                case Pass(count, _):
                     self.rebalancing.take(count, fds[0], self._loop)
                 case ReopenLogs():
                     logs.reopen()

@@ -19,7 +19,7 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from reuseport.messages import GROUP_SIGNALS, STACKS_SIGNAL
+from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
 
 _OURS = ("reuseport.", "asyncio.", "uvloop.")
 """Modules whose handlers mean something in a worker only."""

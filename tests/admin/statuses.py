@@ -30,6 +30,7 @@ def status(slots: int | list[SlotStatus] = 4, **changes: Any) -> Status:
         "spawns": {"start": len(given), "crash": 1},
         "exits": {"SIGKILL": 1},
         "reloads": {"done": 1, "aborted": 0},
+        "violations": 0,
         "fosters": {"crash": 1, "stall": 2, "scale": 0, "drain": 0},
         "handoffs": 12,
         "rebalanced": 3,

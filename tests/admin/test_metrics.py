@@ -35,6 +35,7 @@ PROMISED = {
     "reuseport_worker_spawns_total": {"reason"},
     "reuseport_worker_exits_total": {"status"},
     "reuseport_reloads_total": {"result"},
+    "reuseport_channel_violations_total": set(),
     "reuseport_fosters_total": {"reason"},
     "reuseport_handoffs_total": set(),
     "reuseport_rebalanced_total": set(),

@@ -23,6 +23,7 @@ from reuseport.launcher.telling.overview import Overview
 from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.telling.usage import Usage
 from reuseport.launcher.watching.readings import Readings
+from reuseport.messages import Listens, Ready
 from reuseport.scoreboard import Scoreboard
 from reuseport.settings.table import Settings
 from tests.launcher.deciding.test_supervisor import policy
@@ -59,7 +60,8 @@ class Server:
                 case ev.Report():
                     self.chronicle.report(action)
                 case ev.Spawn(worker):
-                    self.feed(ev.WorkerReady(worker))
+                    self.feed(ev.Heard(worker, Listens()))
+                    self.feed(ev.Heard(worker, Ready()))
 
     def turn(self) -> None:
         """All that was called soon."""
@@ -83,7 +85,7 @@ def test_two_who_ask_to_stop_in_one_turn_have_it_stop_gracefully(server: Server)
     server.operator.stop()
     server.turn()
     assert not [action for action in server.actions if isinstance(action, ev.Kill)]
-    assert len([action for action in server.actions if isinstance(action, ev.Drain)]) == 2
+    assert len([action for action in server.actions if isinstance(action, ev.Tell)]) == 2, "two drain"
     with pytest.raises(RefusedError, match="stopping already"):
         server.operator.stop()
 

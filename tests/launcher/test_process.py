@@ -16,7 +16,8 @@ import pytest
 from reuseport.launcher.deciding.events import Reason, Spawn
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.process import Process
-from reuseport.messages import GROUP_SIGNALS, Failed
+from reuseport.messages import Failed
+from reuseport.signals import GROUP_SIGNALS
 from tests.conftest import PATIENCE
 from tests.whole.lines import wait_until
 

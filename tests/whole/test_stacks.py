@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from reuseport.messages import STACKS_SIGNAL
+from reuseport.signals import STACKS_SIGNAL
 from tests.admin.asking import Control
 from tests.conftest import Launch
 from tests.whole.lines import Line, stop_process, wait_until

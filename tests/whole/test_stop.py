@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -17,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.conftest import PATIENCE, Launch, Launched
+from tests.whole.lines import wait_until
 
 GRACEFUL = [signal.SIGTERM, signal.SIGINT]
 
@@ -91,7 +93,7 @@ def test_handler_that_ignores_its_end_is_killed(launch: Launch) -> None:
     server.wait_for("/block begins")
     server.signal(signal.SIGTERM)
     server.wait_for(r"worker in slot \d did not end in time: SIGKILL")
-    assert server.wait() == 0
+    assert server.wait() == 1, "a request died"
     connection.close()
 
 
@@ -134,12 +136,39 @@ def test_second_signal_stops_at_once(
     connection = hold(server, tmp_path / "never")
     server.signal(first)
     server.wait_for("Shutting down")
-    server.signal(second)
-    server.wait_for("stopping at once")
-    assert server.wait() == 0
+    insist(server, second)
+    assert server.wait() == 1, "requests died"
     with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
         connection.getresponse()
     connection.close()
+
+
+def insist(server: Launched, number: signal.Signals) -> None:
+    """Until it is no echo of the first signal any more."""
+
+    def heard() -> bool:
+        server.signal(number)
+        return server.count("stopping at once") > 0
+
+    wait_until(heard, lambda: server.output)
+
+
+@pytest.mark.parametrize("number", GRACEFUL)
+def test_signals_to_process_and_group_are_one_wish(
+    launch: Launch, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As timeout(1) sends them."""
+    server = launch("diary:app", "--workers", "2").ready(2)
+    connection = hold(server, tmp_path / "release")
+    os.killpg(server.pid, number)
+    server.signal(number)
+    server.wait_for("Shutting down")
+    server.signal(number)
+    (tmp_path / "release").touch()
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert server.wait() == 0
+    assert server.count("stopping at once") == 0
 
 
 def test_quit_stops_at_once(launch: Launch, tmp_path: Path) -> None:
@@ -150,7 +179,7 @@ def test_quit_stops_at_once(launch: Launch, tmp_path: Path) -> None:
     connection = hold(server, tmp_path / "never")
     server.signal(signal.SIGQUIT)
     server.wait_for("stopping at once")
-    assert server.wait() == 0
+    assert server.wait() == 1, "requests died"
     assert server.count("lifespan shutdown") == 0
     assert not pid_file.exists()
     connection.close()

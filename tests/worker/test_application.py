@@ -14,9 +14,9 @@ import uvloop
 from uvicorn.config import Config
 
 from reuseport.channel import Channel
-from reuseport.messages import Failed
+from reuseport.messages import MOST_TEXT, Failed
 from reuseport.settings.table import Settings
-from reuseport.worker.application import MOST_TEXT, Application, StartupError, describe, judge
+from reuseport.worker.application import Application, StartupError, describe, judge
 
 Write = Callable[..., Settings]
 

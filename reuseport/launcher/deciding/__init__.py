@@ -3,13 +3,15 @@
 events       what comes in and what goes out, as plain frozen data
 supervisor   every decision about workers, and all state that it depends on
 phases       the life of a worker, as a table
+conversation what a worker may say when, as a table
 slots        the supervisor's data, and the questions that it asks of it
 roster       who is there, and what is done to one worker
 silence      whose event loop turns, and whose does not
 rollout      replacements that are planned: start before stop, one at a time
+ending       the end of the server, once it is decided
 fostering    who accepts for whom
 rebalancing  who hands connections to whom
 burden       how much work waits in a worker
-requests     what an operator may ask, and when it is refused
+requests     what an operator may ask, when it is refused, and what follows
 reports      every sentence the supervisor says
 """

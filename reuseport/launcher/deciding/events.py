@@ -1,6 +1,7 @@
 """What goes into the supervisor (events) and what comes out of it (actions): plain frozen data.
 
-Times are seconds of the monotonic clock. A worker is named by its number, which is never used twice.
+Times are seconds of the monotonic clock. A worker is named by its number, which is never used twice. What it
+says and what it is told are messages (messages.py): they are carried, not spelt again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reuseport.history import Kind, Level
+from reuseport.messages import ToLauncher, ToWorker
 
 
 class Reason(enum.Enum):
@@ -23,6 +25,7 @@ class Reason(enum.Enum):
     MAX_RSS = "max_rss"
     LIFETIME = "lifetime"
     TERMINATED = "terminated"
+    VIOLATION = "violation"
     SCALE = "scale"
     RESTART = "restart"
 
@@ -43,55 +46,55 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerListens:
-    """The application is up, and clients connect to the slot from now on: it is ready in a moment."""
+class Heard:
+    """The worker said something."""
 
     worker: int
+    message: ToLauncher
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerReady:
-    """The worker's listeners accept."""
+class Violated:
+    """The worker does not keep to what was agreed; `how` says in words with what."""
 
     worker: int
+    how: str
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerLeaving:
-    """The worker asks to be replaced, because somebody sent it SIGTERM. The second time it drains already."""
+class Deaf:
+    """The worker's channel has ended, and the worker has not."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """The worker's process is gone. `how` says it in words, `blame` who must act if it never was ready."""
+    """The worker's process is gone. `how` says it in words, `blame` who must act if it never was ready.
+
+    `clean`: by itself, with status 0, as far as anybody knows.
+    """
 
     worker: int
     how: str
     blame: Blame = Blame.APPLICATION
+    clean: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class LimitReached:
-    """The worker reached a limit and should be recycled."""
+class Outgrown:
+    """The worker uses more memory than it may, and should be recycled."""
 
     worker: int
-    reason: Reason
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time went on. `pulses` maps worker to its heartbeat, `loads` to its load, as the scoreboard has them.
-
-    `late` is how many seconds later than asked the launcher itself was woken: after a SIGSTOP of the
-    whole group, or a paused machine, silence proves nothing about the workers.
-    """
+    """Time went on. Of each worker its heartbeat and its load, as the scoreboard has them."""
 
     pulses: Mapping[int, int]
     loads: Mapping[int, int]
-    late: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +112,17 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """Stop gracefully; a second one stops at once."""
+    """Stop gracefully; a second one, a second later, stops at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuitRequested:
     """Stop at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A callback of the launcher's own failed: stop gracefully, and exit with a status that says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +160,16 @@ class RestartRequested:
 
 Event = (
     Begin
-    | WorkerListens
-    | WorkerReady
-    | WorkerLeaving
+    | Heard
+    | Violated
+    | Deaf
     | WorkerExited
-    | LimitReached
+    | Outgrown
     | Tick
     | Stuck
     | StopRequested
     | QuitRequested
+    | Broken
     | ReloadRequested
     | ScaleRequested
     | ScaleTo
@@ -186,31 +195,11 @@ class Spawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
-    """Tell the worker to take no new connections, to finish within `timeout` seconds, and to exit.
-
-    Its idle connections go to the inboxes of `heirs`, which are slots; with none, the server stops.
-    """
+class Tell:
+    """Tell the worker so. Which descriptors go with it follows from the message."""
 
     worker: int
-    timeout: float
-    heirs: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Foster:
-    """Let the worker accept also for another slot, whose own worker is gone or blocked."""
-
-    worker: int
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unfoster:
-    """The slot's own worker accepts again."""
-
-    worker: int
-    slot: int
+    message: ToWorker
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,4 +255,4 @@ class Exit:
     code: int
 
 
-Action = Spawn | Drain | Foster | Unfoster | Steer | Terminate | Abort | Kill | Release | Report | Exit
+Action = Spawn | Tell | Steer | Terminate | Abort | Kill | Release | Report | Exit

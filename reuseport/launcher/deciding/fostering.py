@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reuseport.launcher.deciding.events import Foster, Unfoster
+from reuseport.launcher.deciding.events import Tell
 from reuseport.launcher.deciding.phases import SERVING, Phase
 from reuseport.launcher.deciding.slots import Slot, Worker
+from reuseport.messages import Foster, Unfoster
 
 
-def arrange(slots: Mapping[int, Slot], workers: Mapping[int, Worker]) -> Iterator[Foster | Unfoster]:
+def arrange(slots: Mapping[int, Slot], workers: Mapping[int, Worker], now: float) -> Iterator[Tell]:
     """Give every unattended slot a foster that is ready, and relieve every foster no longer needed."""
     for slot in slots.values():
         foster = workers.get(slot.foster) if slot.foster is not None else None
@@ -21,24 +22,29 @@ def arrange(slots: Mapping[int, Slot], workers: Mapping[int, Worker]) -> Iterato
             continue
         else:
             # With nobody ready, a stalled foster is still better than none: its loop may turn.
-            successor = least_busy(slot, slots, workers)
+            successor = least_busy(slot, slots, workers, now)
             if successor is None:
                 continue
         if foster is not None:
             slot.foster = None
-            yield Unfoster(foster.number, slot.number)
+            yield Tell(foster.number, Unfoster(slot.number))
         if successor is not None:
             slot.foster = successor.number
-            yield Foster(successor.number, slot.number)
+            yield Tell(successor.number, Foster(slot.number))
 
 
-def least_busy(slot: Slot, slots: Mapping[int, Slot], workers: Mapping[int, Worker]) -> Worker | None:
-    """The ready worker of another slot, not blocked itself, that fosters fewest slots and has least to do."""
+def least_busy(
+    slot: Slot, slots: Mapping[int, Slot], workers: Mapping[int, Worker], now: float
+) -> Worker | None:
+    """The ready worker of another slot, neither blocked nor excused, with fewest fosters and least to do."""
     fosters = [other.foster for other in slots.values()]
     siblings = [
         worker
         for worker in workers.values()
-        if worker.phase is Phase.READY and not worker.late and worker.slot != slot.number
+        if worker.phase is Phase.READY
+        and not worker.late
+        and worker.excused_until <= now
+        and worker.slot != slot.number
     ]
     return min(
         siblings,

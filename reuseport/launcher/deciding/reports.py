@@ -34,10 +34,22 @@ def crashed(worker: Worker, how: str) -> Report:
     return _of(worker, Kind.CRASHED, how, "error", Reason.CRASH.value)
 
 
+def could_not_start(worker: Worker, text: str) -> Report:
+    """It said why."""
+    text = f"worker in slot {worker.slot} could not start{text}"
+    return _of(worker, Kind.COULD_NOT_START, text, "error")
+
+
 def backs_off(slot: int, pause: float) -> Report:
     """The slot stays empty for a while."""
     text = f"slot {slot} is tried again in {pause:.1f} s"
     return Report("warning", Kind.BACKOFF, text, slot=slot)
+
+
+def violated(worker: Worker, how: str) -> Report:
+    """It cannot be believed any more."""
+    text = f"worker in slot {worker.slot} does not keep to the protocol: {how}: SIGKILL"
+    return _of(worker, Kind.VIOLATION, text, "error", Reason.VIOLATION.value)
 
 
 def drains_by_itself(worker: Worker) -> Report:

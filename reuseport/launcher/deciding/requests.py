@@ -1,11 +1,15 @@
-"""What an operator may ask of the supervisor, and when it is refused. Pure."""
+"""What an operator may ask of the supervisor, when it is refused, and what follows if not. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from reuseport.launcher.deciding import events as ev
-from reuseport.launcher.deciding.events import Request
+from reuseport.launcher.deciding import reports
+from reuseport.launcher.deciding.events import Reason, Request
+from reuseport.launcher.deciding.rollout import Rollout
+from reuseport.launcher.deciding.roster import Roster
+from reuseport.launcher.deciding.slots import Slot
 
 
 def objection(
@@ -33,6 +37,36 @@ def objection(
             return "no other slot serves: scale up first, or restart it instead"
         case _:
             return None
+
+
+def carry_out(request: Request, roster: Roster, rollout: Rollout, now: float) -> None:
+    """Do what nobody objects to; a stop is the supervisor's own."""
+    match request:
+        case ev.ReloadRequested():
+            rollout.reload(now)
+        case ev.ScaleRequested(by):
+            roster.scale(roster.target + by, rollout.newest())
+        case ev.ScaleTo(workers):
+            roster.scale(workers, rollout.newest())
+        case ev.DrainRequested(slot):
+            roster.slot(slot, rollout.newest()).drained = True
+            roster.report(reports.drained(slot))
+        case ev.RestartRequested(slot):
+            _restart(roster.slot(slot, rollout.newest()), roster, rollout, now)
+
+
+def _restart(slot: Slot, roster: Roster, rollout: Rollout, now: float) -> None:
+    serving = slot.serving()
+    if serving is not None and not slot.drained:
+        rollout.recycle(serving, Reason.RESTART, "somebody asked for it", now)
+        return
+    if slot.drained:
+        # It may have missed a reload meanwhile.
+        slot.generation = rollout.newest()
+    slot.drained = False
+    slot.reason = Reason.RESTART
+    slot.retry_at = now
+    roster.report(reports.restarted(slot.number))
 
 
 _ALL_DRAINED = "all that would be left is out of service: restart a slot first"

@@ -1,16 +1,20 @@
-"""What is planned: replacements that start before they stop, one at a time. Plain data, no I/O.
+"""What is planned: replacements that start before they stop, one at a time. No I/O here.
 
 A swap is one slot's planned replacement; a reload is a swap for every slot. Recycles wait behind a reload,
-which fulfils those of the slots it replaces; if it is aborted they are still wanted.
+which fulfils those of the slots it replaces; if it is aborted they are still wanted. A reload that
+is asked for during another follows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+from reuseport.launcher.deciding import reports
 from reuseport.launcher.deciding.events import Reason
-from reuseport.launcher.deciding.slots import Slot
+from reuseport.launcher.deciding.phases import SERVING
+from reuseport.launcher.deciding.roster import Roster
+from reuseport.launcher.deciding.slots import Slot, Worker
 
 
 @dataclass(slots=True)
@@ -27,34 +31,82 @@ class Swap:
         return now >= self.not_before and slot.starting() is None and not slot.full()
 
 
-@dataclass(slots=True)
 class Rollout:
-    """The swaps in their order, and the reload they belong to."""
+    """The swaps in their order, the reload they belong to, and the generations."""
 
-    swaps: list[Swap] = field(default_factory=list)
-    generation: int | None = None
-    """Of the reload that is running."""
-    again: bool = False
-    """Another reload was asked for meanwhile: any number of requests is one."""
+    def __init__(self, roster: Roster) -> None:
+        self.swaps: list[Swap] = []
+        self.current = 1
+        """The generation that serves when no reload runs."""
+        self.generation: int | None = None
+        """Of the reload that is running."""
+        self._last = 1
+        self._again = False
+        """Another reload was asked for meanwhile: any number of requests is one."""
+        self._closed = False
+        self._roster = roster
 
-    def begin_reload(self, generation: int, slots: Iterable[int], now: float) -> None:
-        """Plan a swap for each slot, before the recycles that have not begun."""
-        self.generation = generation
-        self.again = False
+    # ── reloads ───────────────────────────────────────────────────────────────────────────────────────
+
+    def reload(self, now: float) -> None:
+        """Begin one, or have one more follow the one that runs."""
+        if self.generation is not None:
+            self._again = True
+            self._roster.report(reports.reload_follows(self.promised()))
+            return
+        self._last += 1
+        slots = self._roster.wanted()
+        self.generation = self._last
+        # Before the recycles that have not begun.
         begun = [swap for swap in self.swaps if swap.successor is not None]
         waiting = [swap for swap in self.swaps if swap.successor is None]
         self.swaps = [*begun, *(Swap(slot, Reason.RELOAD, now) for slot in slots), *waiting]
+        self._roster.report(reports.reload_begun(self._last, len(slots)))
 
-    def recycle(self, slot: int, reason: Reason, now: float) -> bool:
-        """Plan to replace one slot's worker; False if that is planned already."""
-        if any(swap.slot == slot and swap.reason is not Reason.RELOAD for swap in self.swaps):
-            return False
-        self.swaps.append(Swap(slot, reason, now))
-        return True
+    def settle(self, now: float) -> None:
+        """Declare the reload done when no swap of it is left."""
+        if self.generation is None or any(swap.reason is Reason.RELOAD for swap in self.swaps):
+            return
+        self.current = self.generation
+        self._roster.report(reports.reload_done(self.current))
+        self._end(now)
 
-    def of_successor(self, worker: int) -> Swap | None:
-        """The swap that waits for this worker."""
-        return next((swap for swap in self.swaps if swap.successor == worker), None)
+    def lost(self, worker: Worker, why: str, now: float) -> None:
+        """If a swap waits for this worker it is tried again with its slot; a reload is given up."""
+        swap = next((swap for swap in self.swaps if swap.successor == worker.number), None)
+        if swap is None:
+            return
+        if swap.reason is Reason.RELOAD:
+            self._abort(why, now)
+        else:
+            swap.successor = None
+            swap.not_before = self._roster.slots[swap.slot].retry_at
+
+    def _abort(self, why: str, now: float) -> None:
+        generation = self.generation
+        if generation is None:
+            raise RuntimeError("there is no reload to abort")
+        slots = self._roster.wanted()
+        reloaded = sum(self._roster.slot(number, self.newest()).generation == generation for number in slots)
+        self._roster.report(reports.reload_aborted(generation, why, self.current, reloaded, len(slots)))
+        self._end(now)
+
+    def _end(self, now: float) -> None:
+        self.generation = None
+        self._keep(lambda swap: swap.reason is not Reason.RELOAD)
+        if self._again:
+            self._again = False
+            self.reload(now)
+
+    # ── swaps ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def recycle(self, worker: Worker, reason: Reason, detail: str, now: float) -> None:
+        """Plan to replace a worker that serves, unless that is planned already, or the server stops."""
+        if self._closed or worker.phase not in SERVING:
+            return
+        if not any(swap.slot == worker.slot and swap.reason is not Reason.RELOAD for swap in self.swaps):
+            self.swaps.append(Swap(worker.slot, reason, now))
+            self._roster.report(reports.recycled(worker, reason, detail))
 
     def fulfil(self, slot: int, generation: int) -> None:
         """A new worker is ready in the slot: whatever was planned there is done, unless it is older code."""
@@ -74,20 +126,34 @@ class Rollout:
         self._keep(lambda swap: swap.reason is Reason.RELOAD or slots(swap.slot).serving() is not None)
         return next((swap for swap in self.swaps if swap.startable(slots(swap.slot), now)), None)
 
-    def reloaded(self) -> bool:
-        """A reload runs, and no swap of it is left."""
-        return self.generation is not None and all(swap.reason is not Reason.RELOAD for swap in self.swaps)
-
-    def end_reload(self) -> None:
-        """The reload is done, or given up."""
-        self.generation = None
-        self._keep(lambda swap: swap.reason is not Reason.RELOAD)
-
-    def clear(self) -> None:
+    def close(self) -> None:
         """Nothing is planned any more: the server stops."""
+        self._closed = True
         self.swaps.clear()
         self.generation = None
-        self.again = False
+        self._again = False
+
+    # ── questions ─────────────────────────────────────────────────────────────────────────────────────
+
+    def newest(self) -> int:
+        """The generation that whoever starts now belongs to."""
+        return self.generation or self.current
+
+    def promised(self) -> int:
+        """The generation that a reload brings if it is asked for now: at once, or after the one that runs."""
+        return self._last + 1
+
+    def progress(self) -> tuple[int, int, int] | None:
+        """The generation of the reload that runs, how many slots have it, and how many are to."""
+        if self.generation is None:
+            return None
+        wanted = len(self._roster.wanted())
+        left = sum(swap.reason is Reason.RELOAD for swap in self.swaps)
+        return self.generation, max(0, wanted - left), wanted
+
+    def deadlines(self) -> Iterator[float]:
+        """When swaps that wait may be started."""
+        return (swap.not_before for swap in self.swaps if swap.successor is None)
 
     def _keep(self, wanted: Callable[[Swap], bool]) -> None:
         self.swaps = [swap for swap in self.swaps if wanted(swap)]

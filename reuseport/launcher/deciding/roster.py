@@ -6,11 +6,17 @@ decide. So no other file changes a phase, but for silence.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding import reports
 from reuseport.launcher.deciding.events import Action, Reason, Report
-from reuseport.launcher.deciding.phases import SERVING, Cue, after
+from reuseport.launcher.deciding.phases import Cue, after
 from reuseport.launcher.deciding.slots import Policy, Slot, Worker
+from reuseport.messages import Drain, ToWorker
+
+MOST_HEIRS = 16
+"""Each costs the leaving worker a descriptor, and no message can bring more than 253."""
 
 
 class Roster:
@@ -22,6 +28,8 @@ class Roster:
         self.slots: dict[int, Slot] = {}
         self.workers: dict[int, Worker] = {}
         self.actions: list[Action] = []
+        self.killed = 0
+        """How many were sent SIGKILL."""
         self._last_number = 0
 
     # ── what is done to one worker ────────────────────────────────────────────────────────────────────
@@ -47,12 +55,16 @@ class Roster:
     def drain(self, worker: Worker, heirs: tuple[int, ...], now: float) -> None:
         """It serves, and is to leave; its connections go to the slots `heirs`."""
         self.let_drain(worker, now)
-        self.actions.append(ev.Drain(worker.number, self.policy.graceful_timeout, heirs))
+        self.tell(worker, Drain(self.policy.graceful_timeout, heirs))
 
     def let_drain(self, worker: Worker, now: float) -> None:
         """It drains by itself."""
         worker.phase = after(worker.phase, Cue.DRAIN)
         worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
+
+    def disinherit(self, worker: Worker) -> None:
+        """It drains, and its heirs leave, too: the whole server stops."""
+        self.tell(worker, Drain(self.policy.graceful_timeout))
 
     def terminate(self, worker: Worker, now: float) -> None:
         """SIGTERM: it serves nobody yet."""
@@ -72,6 +84,7 @@ class Roster:
         """SIGKILL: there is nothing to wait for any more."""
         worker.phase = after(worker.phase, Cue.CONDEMN)
         worker.deadline = None
+        self.killed += 1
         self.actions.append(ev.Kill(worker.number))
 
     def bury(self, worker: Worker) -> None:
@@ -85,6 +98,12 @@ class Roster:
     def slot(self, number: int, generation: int) -> Slot:
         """The slot; where there was none yet, one for this generation."""
         return self.slots.setdefault(number, Slot(number, generation))
+
+    def excuse(self, worker: Worker, slot: int, now: float) -> None:
+        """It cannot foster this slot: somebody else is to, and it is not asked again for a while."""
+        worker.excused_until = now + self.policy.excuse
+        if slot in self.slots and self.slots[slot].foster == worker.number:
+            self.slots[slot].foster = None
 
     def scale(self, wanted: int, generation: int) -> None:
         """Serve so many slots; new ones with this generation."""
@@ -108,15 +127,25 @@ class Roster:
                 slot.steered = desk
                 self.actions.append(ev.Steer(slot.number, desk))
 
-    def be_patient(self, late: float) -> None:
-        """The launcher did not run for `late` seconds, so that time is nobody's fault."""
+    def be_patient(self, late: float, now: float) -> None:
+        """The launcher did not run for `late` seconds until `now`: no deadline ran meanwhile."""
         for worker in self.workers.values():
             if worker.deadline is not None:
                 worker.deadline += late
+            worker.heard_at = now
+            worker.late = False
+
+    def tell(self, worker: Worker, message: ToWorker) -> None:
+        """Have it told."""
+        self.actions.append(ev.Tell(worker.number, message))
 
     def report(self, report: Report) -> None:
         """Have it told, between the actions before and those after it."""
         self.actions.append(report)
+
+    def deadlines(self) -> Iterator[float]:
+        """When patience with a worker ends, whether the server stops or not."""
+        return (worker.deadline for worker in self.workers.values() if worker.deadline is not None)
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -133,6 +162,9 @@ class Roster:
             if number not in self.slots or not self.slots[number].drained
         ]
 
-    def serving(self) -> list[Worker]:
-        """Those that hold a slot."""
-        return [worker for worker in self.workers.values() if worker.phase in SERVING]
+    def heirs(self) -> tuple[int, ...]:
+        """The slots that connections of one that is given up go to: a few, of those with least to do."""
+        served = [slot for number in self.wanted() if (slot := self.slots.get(number)) is not None]
+        serving = [worker for slot in served if (worker := slot.serving()) is not None]
+        serving.sort(key=lambda worker: (worker.load, worker.slot))
+        return tuple(worker.slot for worker in serving[:MOST_HEIRS])

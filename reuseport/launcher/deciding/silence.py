@@ -10,14 +10,11 @@ from reuseport.launcher.deciding.phases import Cue, Phase, after
 from reuseport.launcher.deciding.slots import Policy, Worker
 
 
-def listen(worker: Worker, pulse: int, late: float, now: float, policy: Policy) -> Report | None:
-    """Take in a heartbeat, or that there is none; what is to be told of it.
-
-    When we were `late` ourselves silence proves nothing.
-    """
-    if pulse != worker.pulse or late > 0:
+def listen(worker: Worker, pulse: int, now: float, policy: Policy) -> Report | None:
+    """Take in a heartbeat, or that there is none; what is to be told of it."""
+    if pulse != worker.pulse:
         told = None
-        if worker.phase is Phase.STALLED and pulse != worker.pulse:
+        if worker.phase is Phase.STALLED:
             told = reports.turns_again(worker, now - worker.heard_at)
             worker.phase = after(worker.phase, Cue.TURNING)
         worker.pulse = pulse

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reuseport.launcher.deciding.events import Reason
+from reuseport.launcher.deciding.conversation import Said
+from reuseport.launcher.deciding.events import Blame, Reason
 from reuseport.launcher.deciding.phases import SERVING, Phase
 
 DESKS = 2
@@ -33,6 +34,7 @@ class Policy:
     kill_grace: float = 5.0  # after a drain or an abort: time to run lifespan shutdown or to dump stacks
     stall_after: float = 1.0  # ten missed heartbeats
     stuck_for: float = 0.5  # a foster stays for so long after its help was needed: who blocked blocks again
+    excuse: float = 5.0  # whoever has no descriptor free to foster with has connections that end
     backoff_first: float = 0.5  # before the second restart in a row; the first one is immediate
     backoff_most: float = 30.0
     stable_after: float = 10.0  # a worker that was ready this long did not crash "again"
@@ -56,6 +58,7 @@ class Worker:
     reason: Reason
     spawned_at: float
     phase: Phase = Phase.STARTING
+    said: Said = Said.NOTHING
     deadline: float | None = None
     """When patience with a starting, draining or dying worker ends; None once SIGKILL was sent."""
     ready_at: float | None = None
@@ -68,8 +71,12 @@ class Worker:
     """It had something to do and did not turn when we last looked."""
     stuck_at: float | None = None
     """When clients were last found waiting for it although it did not turn; None once that is over."""
+    excused_until: float = 0.0
+    """It had no descriptor free to foster with: until then others are asked."""
     leaving: bool = False
-    """It was sent SIGTERM by somebody."""
+    """It was sent SIGTERM by somebody, or cannot be told anything any more."""
+    blame: Blame | None = None
+    """Who must act on its not becoming ready, if it has said so."""
     listens: bool = False
     """It has said that it listens, and accepts in a moment."""
 

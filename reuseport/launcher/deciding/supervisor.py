@@ -4,8 +4,8 @@
 until when nothing happens by itself. After each event `_advance` asks, in this order: whose patience is over,
 who is to leave, who is missing, who is to be replaced, who accepts for whom. So a rollout is state, no call
 stack, and a stop in the middle of one is acted on at once. The file is long because it is the thing: who is
-there (`roster`, `slots`), whose loop turns (`silence`), plans (`rollout`) and fosters (`fostering`) stand
-beside it, decisions do not.
+there (`roster`, `slots`), whose loop turns (`silence`), plans (`rollout`), fosters (`fostering`) and the end
+(`ending`) stand beside it, decisions do not.
 
 Promises, checked by the property test: at most two workers in a slot; nobody drains without a ready
 successor, unless stopping or scaling down; where clients can connect somebody accepts; every worker serves
@@ -19,12 +19,15 @@ from collections.abc import Iterator
 
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding import reports, requests, silence
+from reuseport.launcher.deciding.conversation import follows
+from reuseport.launcher.deciding.ending import CUT_SHORT, Ending
 from reuseport.launcher.deciding.events import Action, Blame, Event, Reason, Report, Request
 from reuseport.launcher.deciding.fostering import arrange
 from reuseport.launcher.deciding.phases import SERVING, Cue, Phase, after
 from reuseport.launcher.deciding.rollout import Rollout
 from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import Policy, Slot, Stage, Worker
+from reuseport.messages import CannotFoster, Failed, Leaving, LimitReached, Listens, Ready, ToLauncher
 
 
 class Supervisor:
@@ -32,25 +35,27 @@ class Supervisor:
 
     def __init__(self, policy: Policy, rng: random.Random) -> None:
         self.policy = policy
-        self.generation = 1
         self._roster = Roster(policy)
+        self._rollout = Rollout(self._roster)
+        self._ending = Ending(self._roster)
         self._rng = rng
-        self._last_generation = 1
         self._begun = False
         self.ever_ready = False
         self._announced = False
         self._first_blame: Blame | None = None
-        self._rollout = Rollout()
-        self._stopping: int | None = None
-        """The exit code, once the end is decided."""
-        self._drain_at: float | None = None
-        self._exited = False
+        self._told = ""
+        """The last startup failure that was told."""
         self._now = 0.0
 
     @property
     def target(self) -> int:
         """How many slots are to be served, those out of service included."""
         return self._roster.target
+
+    @property
+    def generation(self) -> int:
+        """The one that serves when no reload runs."""
+        return self._rollout.current
 
     @property
     def slots(self) -> dict[int, Slot]:
@@ -64,36 +69,45 @@ class Supervisor:
 
     # ── the two calls ─────────────────────────────────────────────────────────────────────────────────
 
-    def handle(self, event: Event, now: float) -> list[Action]:  # noqa: C901 - one branch an event is the point
-        """Take in one event; return what is to be done now, in this order."""
+    def handle(self, event: Event, now: float, late: float = 0.0) -> list[Action]:  # noqa: C901 - one branch an event is the point
+        """Take in one event; return what is to be done now, in this order.
+
+        `late` is how many seconds later than asked the launcher itself was woken: after a SIGSTOP of the
+        whole group, or a paused machine, silence proves nothing about the workers, and no deadline of theirs
+        ran.
+        """
+        if late > 0:
+            self._roster.be_patient(late, now)
         match event:
             case ev.Begin():
                 self._begun = True
-            case ev.WorkerListens(number):
-                self.workers[number].listens = True
-                self.slots[self.workers[number].slot].opened = True
-            case ev.WorkerReady(number):
-                self._on_ready(self.workers[number], now)
-            case ev.WorkerLeaving(number):
-                self._on_leaving(self.workers[number], now)
-            case ev.WorkerExited(number, how, blame):
-                self._on_exited(self.workers[number], how, blame, now)
-            case ev.LimitReached(number, reason, detail):
-                self._on_limit(self.workers[number], reason, detail, now)
-            case ev.Tick(pulses, loads, late):
-                self._roster.be_patient(late)
+            case ev.Heard(number, message):
+                self._on_heard(self.workers[number], message, now)
+            case ev.Violated(number, how):
+                self._on_violated(self.workers[number], how, now)
+            case ev.Deaf(number):
+                self._on_deaf(self.workers[number], now)
+            case ev.WorkerExited(number):
+                self._on_exited(self.workers[number], event, now)
+            case ev.Outgrown(number, detail):
+                self._rollout.recycle(self.workers[number], Reason.MAX_RSS, detail, now)
+            case ev.Tick(pulses, loads):
                 for number, load in loads.items():
                     self.workers[number].load = load
                 for number, pulse in pulses.items():
-                    self._on_pulse(self.workers[number], pulse, late, now)
+                    self._on_pulse(self.workers[number], pulse, now)
             case ev.Stuck(stuck, behind, loads):
                 silence.stick(self.workers.values(), stuck, behind, loads, now)
-            case ev.StopRequested() if self._stopping is not None:
-                self._quit(now)
-            case ev.StopRequested():
+            case ev.StopRequested() if not self._ending.decided:
                 self._stop(0, self.policy.shutdown_delay, now)
+            case ev.StopRequested() if self._ending.insists(now):
+                self._ending.hurry()
             case ev.QuitRequested():
-                self._quit(now)
+                self._stop(0, 0.0, now)
+                self._ending.hurry()
+            case ev.Broken():
+                self._stop(CUT_SHORT, 0.0, now)
+                self._ending.fail()
             case ev.ReloadRequested() | ev.ScaleRequested() | ev.ScaleTo():
                 self._on_request(event, now)
             case ev.DrainRequested() | ev.RestartRequested():
@@ -112,22 +126,48 @@ class Supervisor:
         return min((due for due in self._deadlines() if due > self._now), default=None)
 
     def _deadlines(self) -> Iterator[float]:
+        yield from self._roster.deadlines()
+        if self._ending.drain_at is not None:
+            yield self._ending.drain_at
+        if self._ending.decided:
+            return
         for worker in self.workers.values():
-            if worker.deadline is not None:
-                yield worker.deadline
-            if worker.retire_at is not None and self._stopping is None:
+            if worker.retire_at is not None:
                 yield worker.retire_at
-        if self._drain_at is not None:
-            yield self._drain_at
-        if self._stopping is None and self.ever_ready:
+        if self.ever_ready:
             for slot in self.slots.values():
                 if slot.missing() and not slot.full() and not slot.drained:
                     yield slot.retry_at
-            for swap in self._rollout.swaps:
-                if swap.successor is None:
-                    yield swap.not_before
+            yield from self._rollout.deadlines()
 
     # ── what happened ─────────────────────────────────────────────────────────────────────────────────
+
+    def _on_heard(self, worker: Worker, message: ToLauncher, now: float) -> None:
+        said = follows(worker.said, message)
+        if said is None:
+            kind = type(message).__name__
+            self._on_violated(worker, f"it says {kind} after it has said {worker.said.value}", now)
+            return
+        worker.said = said
+        match message:
+            case Listens():
+                worker.listens = True
+                self.slots[worker.slot].opened = True
+            case Ready():
+                self._on_ready(worker, now)
+            case Failed(blame, text):
+                worker.blame = Blame.OPERATOR if blame == "operator" else Blame.APPLICATION
+                # N workers fail alike: once is enough.
+                why = ", for the same reason" if text == self._told else f": {text}"
+                self._told = text
+                self._report(reports.could_not_start(worker, why))
+            case LimitReached(requests):
+                detail = f"it answered {requests} requests (--limit-max-requests)"
+                self._rollout.recycle(worker, Reason.MAX_REQUESTS, detail, now)
+            case Leaving():
+                self._on_leaving(worker, now)
+            case CannotFoster(slot):
+                self._roster.excuse(worker, slot, now)
 
     def _on_ready(self, worker: Worker, now: float) -> None:
         worker.phase = after(worker.phase, Cue.LISTENING)
@@ -143,46 +183,65 @@ class Supervisor:
         slot.generation = worker.generation
         slot.opened = True
         self.ever_ready = True
+        self._told = ""
         self._report(reports.ready(worker, now))
         for predecessor in predecessors:
             self._roster.drain(predecessor, (slot.number,), now)
         self._rollout.fulfil(slot.number, worker.generation)
-        if self._stopping is not None and self._drain_at is None:
+        if self._ending.decided and self._ending.drain_at is None:
             self._roster.drain(worker, (), now)
         if not self._announced and all(self._roster.served(number) for number in self._roster.wanted()):
             self._announced = True
             self._report(reports.all_ready(self.target))
 
-    def _on_exited(self, worker: Worker, how: str, blame: Blame, now: float) -> None:
+    def _on_exited(self, worker: Worker, exited: ev.WorkerExited, now: float) -> None:
         before = worker.phase
         self._roster.bury(worker)
+        if self._ending.decided and not exited.clean and before not in (Phase.STARTING, Phase.DYING):
+            self._ending.cut_short = True
         if before in (Phase.DRAINING, Phase.DYING):
-            self._report(reports.exited(worker, how))
+            self._report(reports.exited(worker, exited.how))
             return
-        self._report(reports.crashed(worker, how))
+        self._report(reports.crashed(worker, exited.how))
         if before is Phase.STARTING and not self.ever_ready:
-            self._first_blame = self._first_blame or blame
-        self._lost(worker, how, Reason.CRASH, now)
+            self._first_blame = self._first_blame or worker.blame or exited.blame
+        self._lost(worker, exited.how, Reason.CRASH, now)
 
     def _on_leaving(self, worker: Worker, now: float) -> None:
         if worker.phase is Phase.DYING and worker.ready_at is None:
             # Terminated while it started, it took that for a wish: it was ready a moment before. Insist.
             self._roster.actions.append(ev.Terminate(worker.number))
         elif not worker.leaving:
-            self._on_limit(worker, Reason.TERMINATED, "it was sent SIGTERM", now)
+            self._rollout.recycle(worker, Reason.TERMINATED, "it was sent SIGTERM", now)
         elif worker.phase in SERVING:
             self._roster.let_drain(worker, now)
             self._report(reports.drains_by_itself(worker))
             self._lost(worker, "was sent SIGTERM twice", Reason.TERMINATED, now)
         worker.leaving = True
 
-    def _on_limit(self, worker: Worker, reason: Reason, detail: str, now: float) -> None:
-        wanted = self._stopping is None and worker.phase in SERVING
-        if wanted and self._rollout.recycle(worker.slot, reason, now):
-            self._report(reports.recycled(worker, reason, detail))
+    def _on_violated(self, worker: Worker, how: str, now: float) -> None:
+        """It may be somebody else's by now: nothing that it still says counts, and it is not asked to go."""
+        lost = worker.phase is Phase.STARTING or worker.phase in SERVING
+        self._report(reports.violated(worker, how))
+        self._roster.kill(worker)
+        if lost:
+            if not self.ever_ready:
+                self._first_blame = self._first_blame or Blame.APPLICATION
+            self._lost(worker, how, Reason.VIOLATION, now)
 
-    def _on_pulse(self, worker: Worker, pulse: int, late: float, now: float) -> None:
-        told = silence.listen(worker, pulse, late, now, self.policy)
+    def _on_deaf(self, worker: Worker, now: float) -> None:
+        """Nothing can be told to it any more: SIGTERM is the only word left, and it reads that as Leaving."""
+        if worker.phase is Phase.STARTING:
+            why = f"worker in slot {worker.slot} closed its channel before it was ready"
+            self._report(reports.aborted(worker, why, Reason.CRASH))
+            self._roster.abort(worker, now)
+            self._lost(worker, why, Reason.CRASH, now)
+        else:
+            worker.leaving = True
+            self._rollout.recycle(worker, Reason.TERMINATED, "it closed its channel", now)
+
+    def _on_pulse(self, worker: Worker, pulse: int, now: float) -> None:
+        told = silence.listen(worker, pulse, now, self.policy)
         if told is not None:
             self._report(told)
         why = silence.hangs(worker, now, self.policy)
@@ -196,50 +255,23 @@ class Supervisor:
         if why is not None:
             self._report(reports.refused(requests.name(request), why))
             return
-        match request:
-            case ev.ReloadRequested() if self._rollout.generation is not None:
-                self._rollout.again = True
-                self._report(reports.reload_follows(self._last_generation + 1))
-            case ev.ReloadRequested():
-                self._begin_reload(now)
-            case ev.ScaleRequested(by):
-                self._roster.scale(self.target + by, self._newest())
-            case ev.ScaleTo(workers):
-                self._roster.scale(workers, self._newest())
-            case ev.DrainRequested(slot):
-                self._slot(slot).drained = True
-                self._report(reports.drained(slot))
-            case ev.RestartRequested(slot):
-                self._restart(self._slot(slot), now)
-
-    def _restart(self, slot: Slot, now: float) -> None:
-        serving = slot.serving()
-        if serving is not None and not slot.drained:
-            self._on_limit(serving, Reason.RESTART, "somebody asked for it", now)
-            return
-        if slot.drained:
-            # It may have missed a reload meanwhile.
-            slot.generation = self._newest()
-        slot.drained = False
-        slot.reason = Reason.RESTART
-        slot.retry_at = now
-        self._report(reports.restarted(slot.number))
+        requests.carry_out(request, self._roster, self._rollout, now)
 
     # ── what follows ──────────────────────────────────────────────────────────────────────────────────
 
     def _advance(self, now: float) -> None:
         self._lose_patience(now)
-        if self._stopping is None and self._begun:
+        if not self._ending.decided and self._begun:
             self._retire(now)
-            self._settle_reload(now)
+            self._rollout.settle(now)
             self._fill(now)
             self._start_swap(now)
             self._give_up_first_start(now)
-        if self._stopping is not None:
-            self._finish_stop(now)
-        if self._stopping is None or self._drain_at is not None:
-            self._roster.actions += arrange(self.slots, self.workers)
-        if self._stopping is None:  # who is stopping leaves it as it is
+        if self._ending.decided:
+            self._ending.advance(now)
+        if not self._ending.decided or self._ending.drain_at is not None:
+            self._roster.actions += arrange(self.slots, self.workers, now)
+        if not self._ending.decided:  # who is stopping leaves it as it is
             self._roster.steer()
 
     def _lose_patience(self, now: float) -> None:
@@ -247,7 +279,7 @@ class Supervisor:
         for worker in list(self.workers.values()):
             if worker.retire_at is not None and now >= worker.retire_at:
                 worker.retire_at = None
-                self._on_limit(worker, Reason.LIFETIME, "it reached its lifetime", now)
+                self._rollout.recycle(worker, Reason.LIFETIME, "it reached its lifetime", now)
             if worker.deadline is None or now < worker.deadline:
                 continue
             if worker.phase is Phase.STARTING:
@@ -270,7 +302,7 @@ class Supervisor:
         The listeners stay, and a sibling fosters them: without steering, closing one resets who is just in
         its handshake. A slot that never had any is forgotten.
         """
-        heirs = tuple(number for number in self._roster.wanted() if self._roster.served(number))
+        heirs = self._roster.heirs()
         for slot in [slot for slot in self.slots.values() if slot.number >= self.target or slot.drained]:
             self._rollout.forget(slot.number)
             for worker in slot.workers:
@@ -309,76 +341,19 @@ class Supervisor:
             self._report(reports.gives_up())
             self._stop(self._first_blame.value, 0.0, now)
 
-    # ── reload ────────────────────────────────────────────────────────────────────────────────────────
-
-    def _begin_reload(self, now: float) -> None:
-        self._last_generation += 1
-        slots = self._roster.wanted()
-        self._rollout.begin_reload(self._last_generation, slots, now)
-        self._report(reports.reload_begun(self._last_generation, len(slots)))
-
-    def _settle_reload(self, now: float) -> None:
-        """Declare the reload done when no swap of it is left."""
-        if not self._rollout.reloaded():
-            return
-        self.generation = self._rollout.generation or self.generation
-        self._report(reports.reload_done(self.generation))
-        self._end_reload(now)
-
-    def _abort_reload(self, why: str, now: float) -> None:
-        generation = self._rollout.generation
-        if generation is None:
-            raise RuntimeError("there is no reload to abort")
-        slots = self._roster.wanted()
-        reloaded = sum(self._slot(number).generation == generation for number in slots)
-        self._report(reports.reload_aborted(generation, why, self.generation, reloaded, len(slots)))
-        self._end_reload(now)
-
-    def _end_reload(self, now: float) -> None:
-        self._rollout.end_reload()
-        if self._rollout.again:
-            self._begin_reload(now)
-
     # ── stop ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _stop(self, code: int, delay: float, now: float) -> None:
-        """Decide the end: nothing starts any more; who serves drains after `delay` seconds."""
-        self._stopping = code
-        self._drain_at = now + delay
-        self._rollout.clear()
-        for worker in self.workers.values():
-            if worker.phase is Phase.STARTING and worker.listens:
-                # Clients are in its queue: it is ready in a moment, and drains.
-                worker.deadline = now + self.policy.kill_grace
-            elif worker.phase is Phase.STARTING:
-                self._roster.terminate(worker, now)
-        self._report(reports.stops(delay))
-
-    def _quit(self, now: float) -> None:
-        if self._stopping is None:
-            self._stop(0, 0.0, now)
-        self._report(reports.quits())
-        self._drain_at = None
-        for worker in self.workers.values():
-            self._roster.kill(worker)
-
-    def _finish_stop(self, now: float) -> None:
-        if self._drain_at is not None and now >= self._drain_at:
-            self._drain_at = None
-            # First, so that a worker that has taken its whole queue closes the last copy of its listeners.
-            self._roster.actions.append(ev.Release())
-            for worker in self._roster.serving():
-                self._roster.drain(worker, (), now)
-        if not self.workers and not self._exited and self._stopping is not None:
-            self._exited = True
-            self._drain_at = None
-            self._roster.actions.append(ev.Exit(self._stopping))
+        """Decide the end, unless it is decided."""
+        if not self._ending.decided:
+            self._rollout.close()
+            self._ending.begin(code, delay, now)
 
     # ── workers ───────────────────────────────────────────────────────────────────────────────────────
 
     def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
         """A worker that should have gone on did not: decide when its slot is tried again."""
-        if self._stopping is not None:
+        if self._ending.decided:
             return
         slot = self.slots[worker.slot]
         stable = worker.ready_at is not None and now - worker.ready_at >= self.policy.stable_after
@@ -388,20 +363,13 @@ class Supervisor:
         slot.reason = reason
         if pause and slot.missing() and not slot.drained and self.ever_ready:
             self._report(reports.backs_off(slot.number, pause))
-        swap = self._rollout.of_successor(worker.number)
-        if swap is None:
-            return
-        if swap.reason is Reason.RELOAD:
-            self._abort_reload(why, now)
-        else:
-            swap.successor = None
-            swap.not_before = slot.retry_at
+        self._rollout.lost(worker, why, now)
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────
 
     def objection(self, request: Request) -> str | None:
         """Why this would be refused now; None: `handle` carries it out."""
-        if self._stopping is not None and not isinstance(request, ev.StopRequested):
+        if self._ending.decided and not isinstance(request, ev.StopRequested):
             return "stopping"
         wanted = self._roster.wanted()
         drained = set(range(self.target)) - set(wanted)
@@ -410,30 +378,22 @@ class Supervisor:
 
     def promised(self) -> int:
         """The generation that a reload brings if it is asked for now: at once, or after the one that runs."""
-        return self._last_generation + 1
+        return self._rollout.promised()
 
     def reloading(self) -> tuple[int, int, int] | None:
         """The generation of the reload that runs, how many slots have it, and how many are to."""
-        if self._rollout.generation is None:
-            return None
-        wanted = len(self._roster.wanted())
-        left = sum(swap.reason is Reason.RELOAD for swap in self._rollout.swaps)
-        return self._rollout.generation, max(0, wanted - left), wanted
+        return self._rollout.progress()
 
     def stage(self) -> Stage:
         """Where the server as a whole is."""
-        if self._stopping is not None:
+        if self._ending.decided:
             return "stopping"
         if not self._announced:
             return "starting"
         return "serving" if self._rollout.generation is None else "reloading"
 
     def _slot(self, number: int) -> Slot:
-        return self._roster.slot(number, self._newest())
-
-    def _newest(self) -> int:
-        """The generation that whoever starts now belongs to."""
-        return self._rollout.generation or self.generation
+        return self._roster.slot(number, self._rollout.newest())
 
     def _report(self, report: Report) -> None:
         self._roster.report(report)

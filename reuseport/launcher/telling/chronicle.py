@@ -71,6 +71,10 @@ class Chronicle:
         match report.kind:
             case Kind.RELOAD_DONE:
                 self.totals.reloads["done"] += 1
+            case Kind.VIOLATION:
+                self.totals.violations += 1
+                if report.slot is not None:
+                    self.last_losses[report.slot] = report.text
             case Kind.RELOAD_ABORTED:
                 self.totals.reloads["aborted"] += 1
             case Kind.CRASHED | Kind.KILLED if report.slot is not None:
@@ -88,7 +92,7 @@ class Chronicle:
         """A worker is on its way."""
         self.totals.spawns[spawn.reason.value] += 1
         self.totals.spawned[spawn.slot] += 1
-        if spawn.reason in (Reason.CRASH, Reason.HANG):
+        if spawn.reason in (Reason.CRASH, Reason.HANG, Reason.VIOLATION):
             self.totals.restarts[spawn.slot] += 1
         text = f"worker in slot {spawn.slot} starts (generation {spawn.generation})"
         self.note(

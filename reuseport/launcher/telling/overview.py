@@ -82,6 +82,7 @@ class Overview:
             "spawns": dict(totals.spawns),
             "exits": dict(totals.exits),
             "reloads": dict(totals.reloads),
+            "violations": totals.violations,
             "fosters": dict(totals.fosters),
             "handoffs": sum(slot["handoffs"]["sent"] for slot in slots),
             "rebalanced": sum(slot["handoffs"]["rebalanced"] for slot in slots),

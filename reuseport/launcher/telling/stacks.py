@@ -12,7 +12,7 @@ import asyncio
 import os
 
 from reuseport.launcher.process import Process
-from reuseport.messages import STACKS_SIGNAL
+from reuseport.signals import STACKS_SIGNAL
 
 LOOK = 0.02
 """Seconds between two looks at the file."""

@@ -30,6 +30,8 @@ class Totals:
         self.exits: collections.Counter[str] = collections.Counter()
         """Workers gone, by status: a number, the name of a signal, or "unknown"."""
         self.reloads: collections.Counter[str] = collections.Counter(done=0, aborted=0)
+        self.violations = 0
+        """Workers that did not keep to the protocol of the channel."""
         self.fosters: collections.Counter[str] = collections.Counter(dict.fromkeys(FOSTERED, 0))
         """Times a sibling began to accept for a slot, by cause."""
         self._gone: dict[int, list[int]] = {}

@@ -69,6 +69,7 @@ def status(slots: list[Told], now: float = 2000.0, **different: Any) -> Told:
         "spawns": {"start": len(slots)},
         "exits": {},
         "reloads": {"done": 0, "aborted": 0},
+        "violations": 0,
         "fosters": {"crash": 0, "stall": 0, "scale": 0, "drain": 0},
         "handoffs": 0,
         "rebalanced": 0,

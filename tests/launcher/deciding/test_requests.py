@@ -7,14 +7,15 @@ import pytest
 from reuseport.history import Kind
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Reason, Request
-from tests.launcher.deciding.test_supervisor import Play, drained, policy, spawns, texts
+from reuseport.messages import Drain, Foster, Listens, Unfoster
+from tests.launcher.deciding.test_supervisor import Play, drained, policy, spawns, texts, told
 
 
 def served(workers: int = 3) -> Play:
     """All slots listen and are served."""
     play = Play(policy(workers)).begin()
     for worker in play.workers():
-        play.feed(ev.WorkerListens(worker.number))
+        play.hear(worker.number, Listens())
     return play.served()
 
 
@@ -34,16 +35,14 @@ def test_a_drained_slot_is_out_of_service_until_it_is_restarted() -> None:
     play = served()
     actions = play.feed(ev.DrainRequested(1))
     assert drained(actions) == [2]
-    (drain,) = [action for action in actions if isinstance(action, ev.Drain)]
-    assert drain.heirs == (0, 2)
-    assert [(a.worker, a.slot) for a in actions if isinstance(a, ev.Foster)] == [(1, 1)]
+    assert told(actions) == [(2, Drain(play.policy.graceful_timeout, (0, 2))), (1, Foster(1))]
     assert [(a.slot, a.desk) for a in actions if isinstance(a, ev.Steer)] == [(1, None)]
     play.exits(2)
     assert not spawns(play.wait(60))
     assert play.supervisor.next_deadline() is None
     actions = play.feed(ev.RestartRequested(1))
     assert spawns(actions) == [(1, Reason.RESTART)]
-    assert any(isinstance(action, ev.Unfoster) for action in play.ready(4))
+    assert (1, Unfoster(1)) in told(play.ready(4))
 
 
 def test_a_reload_leaves_a_drained_slot_alone_and_the_restart_makes_up_for_it() -> None:

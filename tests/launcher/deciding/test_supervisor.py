@@ -7,10 +7,22 @@ import random
 import pytest
 
 from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding.conversation import Said
 from reuseport.launcher.deciding.events import Action, Blame, Event, Reason
 from reuseport.launcher.deciding.phases import Phase
 from reuseport.launcher.deciding.slots import Policy, Worker
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.messages import (
+    Drain,
+    Foster,
+    Leaving,
+    LimitReached,
+    Listens,
+    Ready,
+    ToLauncher,
+    ToWorker,
+    Unfoster,
+)
 
 MOST_SECONDS = 10_000.0
 
@@ -27,8 +39,8 @@ class Play:
         self.beats = 0
         self.silent: set[int] = set()
 
-    def feed(self, event: Event) -> list[Action]:
-        actions = self.supervisor.handle(event, self.now)
+    def feed(self, event: Event, late: float = 0.0) -> list[Action]:
+        actions = self.supervisor.handle(event, self.now, late)
         self.actions += actions
         return actions
 
@@ -43,7 +55,16 @@ class Play:
         return self
 
     def ready(self, *numbers: int) -> list[Action]:
-        return [action for number in numbers for action in self.feed(ev.WorkerReady(number))]
+        """Each says that it listens, unless it has, and then that it is ready."""
+        actions: list[Action] = []
+        for number in numbers:
+            if self.supervisor.workers[number].said is Said.NOTHING:
+                actions += self.hear(number, Listens())
+            actions += self.hear(number, Ready())
+        return actions
+
+    def hear(self, number: int, message: ToLauncher) -> list[Action]:
+        return self.feed(ev.Heard(number, message))
 
     def exits(self, number: int, blame: Blame = Blame.APPLICATION) -> list[Action]:
         self.silent.discard(number)
@@ -54,7 +75,7 @@ class Play:
         self.now += seconds
         self.beats += 1
         pulses = {w.number: 0 if w.number in self.silent else self.beats for w in self.workers()}
-        return self.feed(ev.Tick(pulses, dict.fromkeys(pulses, 0), late))
+        return self.feed(ev.Tick(pulses, dict.fromkeys(pulses, 0)), late)
 
     def wait(self, seconds: float) -> list[Action]:
         """Time goes on in steps of a quarter second, as in the launcher."""
@@ -103,8 +124,13 @@ def spawns(actions: list[Action]) -> list[tuple[int, Reason]]:
     return [(action.slot, action.reason) for action in actions if isinstance(action, ev.Spawn)]
 
 
+def told(actions: list[Action]) -> list[tuple[int, ToWorker]]:
+    """Which worker was told what."""
+    return [(action.worker, action.message) for action in actions if isinstance(action, ev.Tell)]
+
+
 def drained(actions: list[Action]) -> list[int]:
-    return [action.worker for action in actions if isinstance(action, ev.Drain)]
+    return [worker for worker, message in told(actions) if isinstance(message, Drain)]
 
 
 def killed(actions: list[Action]) -> list[int]:
@@ -271,13 +297,13 @@ def test_one_slot_in_back_off_holds_no_other_up() -> None:
 
 def test_a_crashed_slot_is_fostered_until_it_is_served_again() -> None:
     play = Play(policy(2)).begin().served()
-    assert ev.Foster(1, 1) in play.exits(2)
-    assert ev.Unfoster(1, 1) in play.ready(3)
+    assert ev.Tell(1, Foster(1)) in play.exits(2)
+    assert ev.Tell(1, Unfoster(1)) in play.ready(3)
 
 
 def test_a_lone_worker_has_nobody_to_foster_its_slot() -> None:
     play = Play(policy(1)).begin().served()
-    assert not [action for action in play.exits(1) if isinstance(action, ev.Foster)]
+    assert not fosters(play.exits(1))
 
 
 # ── silence ───────────────────────────────────────────────────────────────────────────────────────────
@@ -292,7 +318,7 @@ def test_a_hang_is_stalled_then_aborted_then_killed_and_replaced_at_once() -> No
     assert play.phase(2) is Phase.READY
     play.wait(0.25)
     assert play.phase(2) is Phase.STALLED
-    assert ev.Foster(1, 1) in play.actions
+    assert ev.Tell(1, Foster(1)) in play.actions
     play.wait(28.75)
     assert not aborted(play.actions)
     actions = play.wait(0.25)
@@ -314,7 +340,7 @@ def test_a_loop_that_turns_again_is_forgiven() -> None:
     play.silent.clear()
     actions = play.wait(0.25)
     assert play.phase(2) is Phase.READY
-    assert ev.Unfoster(1, 1) in actions
+    assert ev.Tell(1, Unfoster(1)) in actions
     play.wait(60.0)
     assert not aborted(play.actions)
 
@@ -350,7 +376,7 @@ def test_a_reload_goes_slot_by_slot_start_before_stop() -> None:
     assert spawns(play.feed(ev.ReloadRequested())) == [(0, Reason.RELOAD)]
     for slot, (old, new) in enumerate([(1, 4), (2, 5), (3, 6)]):
         actions = play.ready(new)
-        assert ev.Drain(old, play.policy.graceful_timeout, (slot,)) in actions
+        assert ev.Tell(old, Drain(play.policy.graceful_timeout, (slot,))) in actions
         assert spawns(actions) == ([(slot + 1, Reason.RELOAD)] if slot < 2 else [])
     assert "generation 2 serves in every slot" in texts(play.actions)
     assert play.generations() == {0: 2, 1: 2, 2: 2}
@@ -458,7 +484,7 @@ def test_scaling_up_starts_the_next_slot() -> None:
 def test_scaling_down_drains_the_last_slot_into_the_others() -> None:
     play = Play(policy(3)).begin().served()
     actions = play.feed(ev.ScaleRequested(-1))
-    assert ev.Drain(3, play.policy.graceful_timeout, (0, 1)) in actions
+    assert ev.Tell(3, Drain(play.policy.graceful_timeout, (0, 1))) in actions
     assert not spawns(play.exits(3))
 
 
@@ -510,8 +536,8 @@ def test_scaling_is_refused_while_stopping() -> None:
 # ── recycling ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def limit(number: int, reason: Reason = Reason.MAX_REQUESTS) -> ev.LimitReached:
-    return ev.LimitReached(number, reason, "limit")
+def limit(number: int, reason: Reason = Reason.MAX_REQUESTS) -> ev.Heard | ev.Outgrown:
+    return ev.Outgrown(number, "limit") if reason is Reason.MAX_RSS else ev.Heard(number, LimitReached(1))
 
 
 def test_recycling_is_one_at_a_time() -> None:
@@ -554,7 +580,7 @@ def test_a_recycling_is_dropped_when_its_worker_dies() -> None:
 
 def test_who_is_sent_sigterm_serves_until_its_successor_is_ready() -> None:
     play = Play(policy(1)).begin().served()
-    actions = play.feed(ev.WorkerLeaving(1))
+    actions = play.hear(1, Leaving())
     assert spawns(actions) == [(0, Reason.TERMINATED)]
     assert not drained(actions)
     assert drained(play.ready(2)) == [1]
@@ -609,30 +635,68 @@ def test_without_a_lifetime_nothing_is_planned() -> None:
 # ── stop ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_stop_drains_everybody_then_kills_the_slow_then_exits_0() -> None:
+def test_a_stop_drains_everybody_and_exits_0() -> None:
+    play = Play(policy(2)).begin().served()
+    assert drained(play.feed(ev.StopRequested())) == [1, 2]
+    play.exits(1)
+    assert codes(play.exits(2)) == [0]
+
+
+def test_a_stop_kills_the_slow_and_does_not_exit_0() -> None:
     play = Play(policy(3)).begin().served()
     actions = play.feed(ev.StopRequested())
     assert drained(actions) == [1, 2, 3]
-    assert all(action.heirs == () for action in actions if isinstance(action, ev.Drain))
+    assert all(message.heirs == () for _, message in told(actions) if isinstance(message, Drain))
     play.exits(1)
     assert play.seconds_until(ev.Kill) == play.policy.graceful_timeout + play.policy.kill_grace
     assert killed(play.actions) == [2, 3]
     play.exits(2)
-    assert codes(play.exits(3)) == [0]
+    assert codes(play.exits(3)) == [1]
     assert len(spawns(play.actions)) == 3
+
+
+def test_a_worker_that_dies_while_it_drains_was_cut_short() -> None:
+    play = Play(policy(2)).begin().served()
+    play.feed(ev.StopRequested())
+    play.feed(ev.WorkerExited(1, "worker 1 crashed", clean=False))
+    assert codes(play.exits(2)) == [1]
+
+
+def test_a_worker_that_was_killed_before_the_stop_does_not_count() -> None:
+    play = Play(policy(2, worker_timeout=5.0)).begin().served()
+    play.silent = {1}
+    play.wait(5.5)
+    play.seconds_until(ev.Kill)
+    play.exits(1)
+    play.served()
+    play.feed(ev.StopRequested())
+    for worker in play.workers():
+        play.exits(worker.number)
+    assert codes(play.actions) == [0]
 
 
 def test_a_delayed_stop_serves_on_first() -> None:
     play = Play(policy(2, shutdown_delay=5.0)).begin().served()
     assert not drained(play.feed(ev.StopRequested()))
-    assert play.seconds_until(ev.Drain) == 5.0
+    assert play.seconds_until(ev.Tell) == 5.0
     assert drained(play.actions) == [1, 2]
 
 
 def test_a_second_stop_kills_at_once_even_during_the_delay() -> None:
     play = Play(policy(2, shutdown_delay=5.0)).begin().served()
     play.feed(ev.StopRequested())
+    play.tick(1.0)
     assert killed(play.feed(ev.StopRequested())) == [1, 2]
+    play.exits(1)
+    assert codes(play.exits(2)) == [1]
+
+
+def test_signals_within_a_second_are_one_wish() -> None:
+    play = Play(policy(2)).begin().served()
+    play.feed(ev.StopRequested())
+    for _ in range(3):
+        play.tick(0.3)
+        assert play.feed(ev.StopRequested()) == []
     play.exits(1)
     assert codes(play.exits(2)) == [0]
 
@@ -643,7 +707,7 @@ def test_quit_kills_at_once() -> None:
     actions = play.feed(ev.QuitRequested())
     assert set(killed(actions)) == {1, 2}
     play.exits(1)
-    assert codes(play.exits(2)) == [0]
+    assert codes(play.exits(2)) == [1]
 
 
 def test_nothing_starts_while_stopping() -> None:
@@ -654,7 +718,7 @@ def test_nothing_starts_while_stopping() -> None:
     play.exits(4)
     play.exits(2)
     play.feed(limit(1))
-    play.feed(ev.WorkerLeaving(3))
+    play.hear(3, Leaving())
     play.wait(30.0)
     assert spawns(play.actions) == []
 
@@ -681,19 +745,19 @@ def test_the_exit_comes_once() -> None:
 
 def test_a_worker_that_asks_to_leave_is_replaced_before_it_drains() -> None:
     play = Play(policy()).begin().served()
-    assert spawns(play.feed(ev.WorkerLeaving(1))) == [(0, Reason.TERMINATED)]
+    assert spawns(play.hear(1, Leaving())) == [(0, Reason.TERMINATED)]
     assert play.phase(1) is Phase.READY
     assert drained(play.ready(3)) == [1]
 
 
 def test_a_worker_that_does_not_wait_is_replaced_at_once_and_its_slot_fostered() -> None:
     play = Play(policy()).begin().served()
-    play.feed(ev.WorkerLeaving(1))
-    actions = play.feed(ev.WorkerLeaving(1))
+    play.hear(1, Leaving())
+    actions = play.hear(1, Leaving())
     assert play.phase(1) is Phase.DRAINING
-    assert ev.Foster(2, 0) in actions
+    assert ev.Tell(2, Foster(0)) in actions
     assert spawns(actions) == []  # the replacement it asked for the first time is on its way
-    assert ev.Unfoster(2, 0) in play.ready(3)
+    assert ev.Tell(2, Unfoster(0)) in play.ready(3)
 
 
 # ── between listen and ready ──────────────────────────────────────────────────────────────────
@@ -702,22 +766,22 @@ def test_a_worker_that_does_not_wait_is_replaced_at_once_and_its_slot_fostered()
 def test_a_worker_that_dies_while_it_listens_leaves_a_queue_to_foster() -> None:
     play = Play(policy()).begin()
     play.ready(2)
-    assert play.feed(ev.WorkerListens(1)) == []
-    assert ev.Foster(2, 0) in play.exits(1)
+    assert play.hear(1, Listens()) == []
+    assert ev.Tell(2, Foster(0)) in play.exits(1)
 
 
 def test_a_worker_scaled_away_while_it_listens_is_let_be_until_it_can_drain() -> None:
     play = Play(policy()).begin()
     play.ready(1)
-    play.feed(ev.WorkerListens(2))
+    play.hear(2, Listens())
     assert play.feed(ev.ScaleRequested(-1))[1:] == []
-    assert ev.Drain(2, 8.0, (0,)) in play.ready(2)
+    assert ev.Tell(2, Drain(8.0, (0,))) in play.ready(2)
 
 
 def test_a_worker_that_listens_at_a_stop_drains_when_it_is_ready() -> None:
     play = Play(policy()).begin()
     play.ready(1)
-    play.feed(ev.WorkerListens(2))
+    play.hear(2, Listens())
     actions = play.feed(ev.StopRequested())
     assert drained(actions) == [1]
     assert not any(isinstance(action, ev.Terminate) for action in actions)
@@ -732,13 +796,17 @@ def stuck(slots: set[int], late: set[int], loads: dict[int, int]) -> ev.Stuck:
 
 
 def fosters(actions: list[Action]) -> list[Action]:
-    return [action for action in actions if isinstance(action, ev.Foster | ev.Unfoster)]
+    return [
+        action
+        for action in actions
+        if isinstance(action, ev.Tell) and isinstance(action.message, Foster | Unfoster)
+    ]
 
 
 def test_the_least_busy_that_turns_accepts_for_a_stuck_one() -> None:
     play = Play(policy(4)).begin().served()
     actions = play.feed(stuck({0}, {1, 2}, {1: 5, 2: 0, 3: 2, 4: 1}))
-    assert fosters(actions) == [ev.Foster(4, 0)]
+    assert fosters(actions) == [ev.Tell(4, Foster(0))]
 
 
 def test_it_goes_on_until_the_loop_has_turned_for_a_while() -> None:
@@ -748,14 +816,14 @@ def test_it_goes_on_until_the_loop_has_turned_for_a_while() -> None:
     assert fosters(play.wait(3.0)) == []
     play.silent.clear()
     assert fosters(play.wait(0.25)) == []
-    assert fosters(play.wait(0.5)) == [ev.Unfoster(2, 0)]
+    assert fosters(play.wait(0.5)) == [ev.Tell(2, Unfoster(0))]
 
 
 def test_a_foster_that_is_stuck_itself_is_relieved() -> None:
     play = Play(policy(3)).begin().served()
     play.feed(stuck({0}, {1}, {1: 1, 2: 0, 3: 0}))
     actions = play.feed(stuck({0, 1}, {1, 2}, {1: 1, 2: 1, 3: 0}))
-    assert fosters(actions) == [ev.Unfoster(2, 0), ev.Foster(3, 0), ev.Foster(3, 1)]
+    assert fosters(actions) == [ev.Tell(2, Unfoster(0)), ev.Tell(3, Foster(0)), ev.Tell(3, Foster(1))]
 
 
 def test_where_all_are_stuck_nobody_changes_places() -> None:
@@ -772,7 +840,7 @@ def steers(actions: list[Action]) -> list[Action]:
 
 def test_a_slot_is_steered_to_from_its_readiness_to_its_death() -> None:
     play = Play(policy()).begin()
-    assert steers(play.feed(ev.WorkerListens(1))) == []
+    assert steers(play.hear(1, Listens())) == []
     assert steers(play.ready(1)) == [ev.Steer(0, 0)]
     assert steers(play.exits(1)) == [ev.Steer(0, None)]
     assert steers(play.ready(3)) == [ev.Steer(0, 0)]

@@ -29,6 +29,7 @@ from reuseport.launcher.deciding.phases import SERVING, Phase
 from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import Policy, Slot, Worker
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.messages import Drain, Foster, Leaving, LimitReached, Listens, Ready, Unfoster
 
 CAPACITY = 5
 RECYCLES = [Reason.MAX_REQUESTS, Reason.MAX_RSS]
@@ -66,8 +67,10 @@ class World(RuleBasedStateMachine):
         self.silent: set[int] = set()
         self.fostering: set[tuple[int, int]] = set()
         self.escrow: set[int] = set()
+        self.listening: set[int] = set()
         self.steered: dict[int, int | None] = {}
         self.pulse = 0
+        self.overslept = 0.0
         self.stop_asked = False
         self.ever_ready = False
         self.exit_code: int | None = None
@@ -75,11 +78,14 @@ class World(RuleBasedStateMachine):
 
     # ── the world ─────────────────────────────────────────────────────────────────────────────────────
 
-    def feed(self, event: Event) -> None:
+    def feed(self, event: Event, late: float = 0.0) -> None:
         """Give the supervisor an event, and check every action it answers with."""
         phases = {number: worker.phase for number, worker in self.supervisor.workers.items()}
-        stopping = self.stop_asked or self.supervisor._stopping is not None
-        for action in self.supervisor.handle(event, self.now):
+        stopping = self.stop_asked or self.supervisor._ending.decided
+        late += self.overslept
+        self.now += self.overslept
+        self.overslept = 0.0
+        for action in self.supervisor.handle(event, self.now, late):
             self.obey(action, phases, stopping)
 
     def obey(self, action: Action, phases: dict[int, Phase], stopping: bool) -> None:  # noqa: C901 - ditto
@@ -90,7 +96,9 @@ class World(RuleBasedStateMachine):
                 assert worker not in self.alive
                 assert desk not in {spawn.desk for spawn in self.alive.values() if spawn.slot == slot}
                 self.alive[worker] = action
-            case ev.Drain(worker, _, heirs):
+            case ev.Tell(worker, Drain(_, ())) if phases[worker] is Phase.DRAINING:
+                assert stopping, "only then it loses its heirs"
+            case ev.Tell(worker, Drain(_, heirs)):
                 assert worker in self.alive
                 assert phases[worker] in SERVING or worker in self.ready, "only who serves is drained"
                 assert stopping or heirs, "a connection has somewhere to go"
@@ -105,13 +113,13 @@ class World(RuleBasedStateMachine):
                 assert worker in self.alive
                 self.killed.add(worker)
             case ev.Release():
-                assert self.supervisor._stopping is not None, "a slot keeps its listeners to the end"
-            case ev.Foster(worker, slot):
+                assert self.supervisor._ending.decided, "a slot keeps its listeners to the end"
+            case ev.Tell(worker, Foster(slot)):
                 assert worker in self.ready
                 assert self.alive[worker].slot != slot
                 assert (worker, slot) not in self.fostering
                 self.fostering.add((worker, slot))
-            case ev.Unfoster(worker, slot):
+            case ev.Tell(worker, Unfoster(slot)):
                 assert (worker, slot) in self.fostering
                 self.fostering.remove((worker, slot))
             case ev.Steer(slot, desk):
@@ -126,7 +134,7 @@ class World(RuleBasedStateMachine):
                 pass
 
     def check_drain(self, slot: int, worker: int, stopping: bool) -> None:
-        if stopping or self.supervisor._stopping is not None or slot not in self.wanted():
+        if stopping or self.supervisor._ending.decided or slot not in self.wanted():
             return
         successors = [n for n, spawn in self.alive.items() if spawn.slot == slot and n != worker]
         assert any(n in self.ready for n in successors), "nothing drains without a ready successor"
@@ -154,7 +162,7 @@ class World(RuleBasedStateMachine):
         if self.supervisor.workers[number].phase is Phase.STARTING:
             self.ready.add(number)
             self.ever_ready = True
-        self.feed(ev.WorkerReady(number))
+        self.feed(ev.Heard(number, Ready()))
 
     @precondition(lambda self: self.numbers(lambda n: n not in self.ready))
     @rule(data=st.data())
@@ -162,10 +170,11 @@ class World(RuleBasedStateMachine):
         self.binds_first(data.draw(st.sampled_from(self.numbers(lambda n: n not in self.ready))))
 
     def binds_first(self, number: int) -> None:
-        """A slot's first worker binds its listeners; the others adopt them."""
-        if self.alive[number].slot not in self.escrow:
+        """Before it is ready it says that it listens, once."""
+        if number not in self.listening:
+            self.listening.add(number)
             self.escrow.add(self.alive[number].slot)
-            self.feed(ev.WorkerListens(number))
+            self.feed(ev.Heard(number, Listens()))
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
@@ -185,12 +194,14 @@ class World(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.ready)))
         if self.supervisor.workers[number].leaving:  # the second time it does not wait, and lets go
             self.fostering = {pair for pair in self.fostering if pair[0] != number}
-        self.feed(ev.WorkerLeaving(number))
+        self.feed(ev.Heard(number, Leaving()))
 
     @precondition(lambda self: self.ready)
     @rule(data=st.data(), reason=st.sampled_from(RECYCLES))
     def reaches_a_limit(self, data: st.DataObject, reason: Reason) -> None:
-        self.feed(ev.LimitReached(data.draw(st.sampled_from(sorted(self.ready))), reason, "limit"))
+        number = data.draw(st.sampled_from(sorted(self.ready)))
+        max_rss = reason is Reason.MAX_RSS
+        self.feed(ev.Outgrown(number, "limit") if max_rss else ev.Heard(number, LimitReached(1)))
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
@@ -212,10 +223,15 @@ class World(RuleBasedStateMachine):
         self.now += step + late
         self.tick(late)
 
+    @rule(seconds=st.sampled_from([2.0, 20.0]))
+    def the_launcher_oversleeps(self, seconds: float) -> None:
+        """Whatever it learns next, an exit or a signal, it learns late."""
+        self.overslept += seconds
+
     def tick(self, late: float = 0.0) -> None:
         self.pulse += 1
         pulses = {number: 0 if number in self.silent else self.pulse for number in self.supervisor.workers}
-        self.feed(ev.Tick(pulses, dict.fromkeys(pulses, 0), late))
+        self.feed(ev.Tick(pulses, dict.fromkeys(pulses, 0)), late)
 
     @precondition(lambda self: self.running())
     @rule()
@@ -310,7 +326,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def no_slot_is_forgotten(self) -> None:
         supervisor = self.supervisor
-        if supervisor._stopping is not None or not self.ever_ready:
+        if supervisor._ending.decided or not self.ever_ready:
             return
         starting = sum(worker.phase is Phase.STARTING for worker in supervisor.workers.values())
         for number in self.wanted():
@@ -326,7 +342,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def where_clients_connect_somebody_accepts(self) -> None:
         supervisor = self.supervisor
-        if supervisor._stopping is not None:
+        if supervisor._ending.decided:
             return
         workers = supervisor.workers.values()
         able = {worker.slot for worker in workers if worker.phase is Phase.READY and not worker.late}
@@ -345,7 +361,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def the_kernel_knows_whom_a_slot_is_for(self) -> None:
         supervisor = self.supervisor
-        if supervisor._stopping is None:
+        if not supervisor._ending.decided:
             for slot in supervisor.slots.values():
                 serving = slot.serving()
                 assert self.steered.get(slot.number) == (None if serving is None else serving.desk)
@@ -385,7 +401,7 @@ class World(RuleBasedStateMachine):
                 elif worker.phase is Phase.STARTING and number not in self.ready:
                     self.binds_first(number)
                     self.ready.add(number)
-                    self.feed(ev.WorkerReady(number))
+                    self.feed(ev.Heard(number, Ready()))
             served = sorted(number for number, slot in self.supervisor.slots.items() if slot.serving())
             if served == list(range(self.supervisor.target)) and not self.supervisor._rollout.swaps:
                 break
@@ -417,7 +433,7 @@ class World(RuleBasedStateMachine):
                 self.now = due
             self.tick()
         assert self.exit_code is not None, "a stop ends in an exit"
-        assert self.exit_code == 0 or not self.ever_ready
+        assert self.exit_code == 0 or not self.ever_ready or self.killed
 
 
 World.TestCase.settings = settings(
@@ -482,9 +498,10 @@ class Crowds(Supervisor):
 class RestartsWhileStopping(Supervisor):
     """A crash during the stop is answered with a restart."""
 
-    def _finish_stop(self, now: float) -> None:
-        self._fill(now)
-        super()._finish_stop(now)
+    def _advance(self, now: float) -> None:
+        if self._ending.decided:
+            self._fill(now)
+        super()._advance(now)
 
 
 class WaitsForever(Misled):
@@ -500,7 +517,7 @@ class LosesARecycle(Supervisor):
     """A failed successor leaves its swap hanging, and with it every later one."""
 
     def _lost(self, worker: Worker, why: str, reason: Reason, now: float) -> None:
-        swap = self._rollout.of_successor(worker.number)
+        swap = next((swap for swap in self._rollout.swaps if swap.successor == worker.number), None)
         super()._lost(worker, why, reason, now)
         if swap is not None and swap.reason is not Reason.RELOAD:
             swap.successor = worker.number
@@ -517,9 +534,17 @@ class NeverRetries(Supervisor):
 class KeepsTheEscrowNot(Supervisor):
     """A crash releases the listeners of a slot that is still wanted."""
 
-    def _on_exited(self, worker: Worker, how: str, blame: ev.Blame, now: float) -> None:
-        super()._on_exited(worker, how, blame, now)
+    def _on_exited(self, worker: Worker, exited: ev.WorkerExited, now: float) -> None:
+        super()._on_exited(worker, exited, now)
         self._roster.actions.append(ev.Release())
+
+
+def _fosters(action: Action, slots: set[int]) -> bool:
+    match action:
+        case ev.Tell(_, Foster(slot)):
+            return slot in slots
+        case _:
+            return False
 
 
 class FostersOnlyOnce(Supervisor):
@@ -529,7 +554,7 @@ class FostersOnlyOnce(Supervisor):
         before = {slot.number: slot.foster for slot in self.slots.values()}
         super()._advance(now)
         orphaned = {slot for slot, foster in before.items() if foster and foster not in self.workers}
-        kept = [a for a in self._roster.actions if not (isinstance(a, ev.Foster) and a.slot in orphaned)]
+        kept = [a for a in self._roster.actions if not (_fosters(a, orphaned))]
         self._roster.actions = kept
 
 
@@ -553,9 +578,9 @@ class NeverFences(Misled):
 class NeverForgives(Supervisor):
     """Who was stuck once is fostered for ever."""
 
-    def _on_pulse(self, worker: Worker, pulse: int, late: float, now: float) -> None:
+    def _on_pulse(self, worker: Worker, pulse: int, now: float) -> None:
         stuck_at = worker.stuck_at
-        super()._on_pulse(worker, pulse, late, now)
+        super()._on_pulse(worker, pulse, now)
         worker.stuck_at = stuck_at
 
 

@@ -1,0 +1,44 @@
+"""What a worker may say when, as a table: what it has said so far decides. No I/O here.
+
+Not its phase: that is moved by orders which may cross its words. A pair that is missing is a violation; one
+that can happen and means nothing new is an explicit self-loop.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from reuseport.messages import CannotFoster, Failed, Leaving, LimitReached, Listens, Ready, ToLauncher
+
+
+class Said(enum.Enum):
+    """How far a worker has told its story."""
+
+    NOTHING = "nothing"
+    FAILED = "that it failed"
+    LISTENS = "that it listens"
+    READY = "that it is ready"
+
+
+CONVERSATION: Mapping[tuple[Said, type[ToLauncher]], Said] = MappingProxyType(
+    {
+        (Said.NOTHING, Listens): Said.LISTENS,
+        (Said.NOTHING, Failed): Said.FAILED,
+        # Whoever sends SIGTERM does not look how far it is.
+        (Said.NOTHING, Leaving): Said.NOTHING,
+        (Said.FAILED, Leaving): Said.FAILED,
+        (Said.LISTENS, Ready): Said.READY,
+        (Said.LISTENS, Failed): Said.FAILED,
+        (Said.LISTENS, Leaving): Said.LISTENS,
+        (Said.READY, LimitReached): Said.READY,
+        (Said.READY, Leaving): Said.READY,
+        (Said.READY, CannotFoster): Said.READY,
+    }
+)
+
+
+def follows(said: Said, message: ToLauncher) -> Said | None:
+    """How far it is after this message; None: it may not say so now."""
+    return CONVERSATION.get((said, type(message)))

@@ -1,0 +1,27 @@
+"""The signals that a worker is started with blocked, because launcher and workers have agreed on them."""
+
+from __future__ import annotations
+
+import signal
+
+GROUP_SIGNALS = frozenset(
+    {
+        signal.SIGINT,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+    }
+)
+"""A terminal or a log rotation sends these to launcher and workers alike; the launcher alone acts on them.
+
+A worker is executed with them blocked, and unblocks them when it has set handlers: their default would end
+one that just starts.
+"""
+
+STACKS_SIGNAL: int = signal.SIGRTMIN + 5
+"""A worker dumps the stacks of its threads and goes on. A real-time signal, because applications use the
+others, and not the first few, which libraries take. Blocked, too, until the worker is ready for it.
+"""
