@@ -10,21 +10,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from reuseport import __version__, messages, scoreboard
+from reuseport import __version__, scoreboard, signals
+from reuseport.messages import TO_LAUNCHER, TO_WORKER
 from reuseport.settings.table import Settings
 
 
 def _word() -> str:
     fields = {
         kind.__name__: [(field.name, str(field.type)) for field in dataclasses.fields(kind)]
-        for kind in (*messages.KINDS.values(), Settings)
+        for kind in (*TO_WORKER.kinds.values(), *TO_LAUNCHER.kinds.values(), Settings)
     }
     words = {
         kind.__name__: [(word.name, word.value) for word in kind]
         for kind in (scoreboard.Desk, scoreboard.SlotWord)
     }
     shape = scoreboard.ROW_WORDS, scoreboard.DESKS, scoreboard.WORD_BYTES, scoreboard.DURATION_BOUNDS
-    text = repr((fields, words, shape, messages.STACKS_SIGNAL))
+    text = repr((fields, words, shape, signals.STACKS_SIGNAL))
     return hashlib.blake2s(text.encode(), digest_size=4).hexdigest()
 
 

@@ -120,8 +120,11 @@ def settings_of(context: click.Context) -> Settings:
 @click.pass_context
 def _serve(context: click.Context, /, **_: Any) -> None:
     """Serve an ASGI application from N workers on one port, balanced by the kernel."""
-    settings = settings_of(context)
     # Here and not above: --help, --version and a mistyped flag need none of it.
+    from reuseport.launcher import siginfo
+
+    siginfo.hold()
+    settings = settings_of(context)
     from reuseport.admin.front import admin
     from reuseport.launcher.serve import serve
 

@@ -4,6 +4,8 @@ serve       gets hold of everything, or refuses before anything has started
 launcher    the loop: signals, the timer, what the supervisor is fed
 workforce   facts in: what workers say, and when they are gone
 orders      actions out: spawn, tell, steer, end
+guarded     the loop as our own callbacks use it: what becomes of one that fails
+siginfo     signals from a descriptor, with who sent them
 process     one worker as the launcher holds it: pidfd, channel, exit status
 execution   executing a module of ours in a fresh interpreter
 ports       what keeps the addresses: reservations, the escrow, inboxes

@@ -25,6 +25,7 @@ from reuseport import surroundings
 from reuseport.agreement import AGREEMENT
 from reuseport.channel import Channel
 from reuseport.launcher.host.identity import Identity
+from reuseport.launcher.siginfo import HEARD
 from reuseport.messages import TO_WORKER, Failed
 from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
 
@@ -104,7 +105,7 @@ def execute(
     try:
         pid = os.fork()
         if pid == 0:
-            _become(command, channel, environment, identity, {*held, *GROUP_SIGNALS, STACKS_SIGNAL})
+            _become(command, channel, environment, identity, {*(held - HEARD), *GROUP_SIGNALS, STACKS_SIGNAL})
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     try:

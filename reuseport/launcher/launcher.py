@@ -1,8 +1,12 @@
 """The launcher: one event loop that turns facts into events and has carried out what the supervisor decides.
 
-Facts come from the workforce, from signals through asyncio's wakeup pipe, and from the timer; `orders`
-carries actions out. Callbacks only, no coroutine ever waits here, so a stop is acted on in the middle of
-anything.
+Facts come from the workforce, from signals (siginfo.py) and from the timer; `orders` carries actions out.
+Callbacks only, no coroutine ever waits here, so a stop is acted on in the middle of anything.
+
+A callback of ours that fails is a defect, and what it should have done may never be done: it is told, the
+workers drain, and the exit code is not 0. If that fails, too, or takes too long, the launcher ends at once,
+and the workers read the end of file and drain by themselves. Looks that nobody depends on may fail: they are
+told of, and that is all.
 """
 
 from __future__ import annotations
@@ -13,23 +17,23 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
 
 from reuseport.history import Kind
 from reuseport.instance import Attach
 from reuseport.launcher.balance import Balance
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.burden import WINDOW
+from reuseport.launcher.deciding.ending import CUT_SHORT
 from reuseport.launcher.deciding.events import Event
-from reuseport.launcher.deciding.rebalancing import Rebalancing
+from reuseport.launcher.deciding.rebalancing import Move, Rebalancing
 from reuseport.launcher.deciding.slots import Policy
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.operator import Operator
 from reuseport.launcher.orders import Orders
 from reuseport.launcher.ports import Ports
+from reuseport.launcher.siginfo import FROM_TERMINAL, Signals
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.overview import Overview
 from reuseport.launcher.telling.totals import Totals
@@ -80,7 +84,9 @@ class Launcher:
         self.totals = Totals(self.readings)
         self.chronicle = Chronicle(self.totals)
         self.exit_code: int | None = None
-        self._loop = asyncio.new_event_loop()
+        self._bare_loop = asyncio.new_event_loop()
+        """For visitors' tasks and transports."""
+        self._loop = GuardedLoop(self._bare_loop, self._on_failure)
         self._workforce = Workforce(self._loop, self.totals, self.chronicle, self.feed)
         self.processes = self._workforce.processes
         self.relief = Relief(self._loop, self.supervisor, self.processes, self.readings, self.feed)
@@ -100,38 +106,42 @@ class Launcher:
         )
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = 0.0
-        self._broken: BaseException | None = None
+        self._broken: Exception | None = None
+        """What ended us, if a callback of ours failed."""
 
     def run(self, attach: Attach | None = None) -> int:
-        """Serve until a stop is complete; meanwhile, whatever `attach` brings sees and steers us."""
-        self._loop.set_exception_handler(self._break)
+        """Serve until a stop is complete; meanwhile, whatever `attach` brings sees and steers us.
+
+        Signals are read by then, also those that came before (siginfo.hold).
+        """
         operator = self._operator()
         detach = None
-        try:
-            for number, react in self._reactions().items():
-                self._loop.add_signal_handler(number, react)
-            self._wake_at = self._loop.time()
-            self.relief.begin()
-            if self.settings.rebalance and not self.settings.ssl_certfile:  # what is encrypted cannot move
-                self._loop.call_later(WINDOW, self._rebalance)
-            if attach is not None:
-                detach = attach(self._loop, operator)
-            self.feed(ev.Begin())
-            if self.exit_code is None:
-                self._loop.run_forever()
-        finally:
-            if detach is not None:
-                self._loop.run_until_complete(detach())
-            operator.close()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._loop.close()
-            self.relief.close()
-        if self._broken is not None:
-            raise self._broken
-        if self.exit_code is None:
+        with contextlib.closing(Signals()) as self._signals:
+            try:
+                self._wake_at = self._loop.time()
+                self._loop.add_reader(self._signals.fileno(), self._on_signals)
+                self._loop.guard(self._begin)()
+                if attach is not None and self.exit_code is None:
+                    detach = attach(self._bare_loop, operator)
+                if self.exit_code is None:
+                    self._bare_loop.run_forever()
+            finally:
+                if detach is not None:
+                    self._bare_loop.run_until_complete(detach())
+                operator.close()
+                self._bare_loop.close()
+                self.relief.close()
+        if self.exit_code is None and self._broken is None:
             raise RuntimeError("the event loop stopped without an exit code")
-        return self.exit_code
+        return self.exit_code or (0 if self._broken is None else CUT_SHORT)
+
+    def _begin(self) -> None:
+        # First: whoever has told us to stop by now wants nothing started.
+        self._on_signals()
+        self.relief.begin()
+        if self.settings.rebalance and not self.settings.ssl_certfile:  # what is encrypted cannot move
+            self._loop.call_later(WINDOW, self._rebalance)
+        self.feed(ev.Begin())
 
     def _operator(self) -> Operator:
         usage = Usage()
@@ -155,32 +165,55 @@ class Launcher:
             self._loop,
         )
 
-    def _reactions(self) -> Mapping[signal.Signals, Callable[[], None]]:
-        """What each signal means. Handlers run in the loop, between two other callbacks."""
-        return {
-            signal.SIGTERM: partial(self.feed, ev.StopRequested()),
-            signal.SIGINT: partial(self.feed, ev.StopRequested()),
-            signal.SIGQUIT: partial(self.feed, ev.QuitRequested()),
-            signal.SIGHUP: partial(self.feed, ev.ReloadRequested()),
-            signal.SIGTTIN: partial(self.feed, ev.ScaleRequested(+1)),
-            signal.SIGTTOU: partial(self.feed, ev.ScaleRequested(-1)),
-            signal.SIGUSR1: self._reopen_logs,
-            # Its default would end the launcher.
-            signal.SIGUSR2: partial(log.warning, "SIGUSR2 means nothing here"),
-            signal.SIGCHLD: self._workforce.reap_strays,
-        }
+    # ── signals ───────────────────────────────────────────────────────────────────────────────────────
 
-    def _break(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An exception in a callback of ours is a defect: end the launcher with it. The workers drain.
+    def _on_signals(self) -> None:
+        for came in self._signals.read():
+            if came.by_kernel() and came.number in FROM_TERMINAL:
+                log.debug("%s from the terminal: nobody's wish", came.number.name)
+                continue
+            log.debug("%s from pid %d", came.number.name, came.sender)
+            self._react(came.number)
 
-        Whatever a visitor breaks, in tasks, transports and callbacks that are not ours, is only told.
-        """
-        error = context.get("exception")
-        if not _is_ours(context):
-            loop.default_exception_handler(context)
+    def _react(self, number: signal.Signals) -> None:
+        match number:
+            case signal.SIGTERM | signal.SIGINT:
+                self._be_over_soon()
+                self.feed(ev.StopRequested())
+            case signal.SIGQUIT:
+                self._be_over_soon()
+                self.feed(ev.QuitRequested())
+            case signal.SIGHUP:
+                self.feed(ev.ReloadRequested())
+            case signal.SIGTTIN:
+                self.feed(ev.ScaleRequested(+1))
+            case signal.SIGTTOU:
+                self.feed(ev.ScaleRequested(-1))
+            case signal.SIGUSR1:
+                self._reopen_logs()
+            case signal.SIGCHLD:
+                self._workforce.reap_strays()
+            case _:
+                log.warning("%s means nothing here", number.name)
+
+    def _be_over_soon(self) -> None:
+        """If something of ours has failed, what everybody waits for may never come: not for ever."""
+        if self._broken is not None:
+            self._loop.call_later(self.supervisor.policy.kill_grace, self._bare_loop.stop)
+
+    # ── failures ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_failure(self, error: Exception) -> None:
+        """A callback of ours failed. See the head of this file."""
+        again, self._broken = self._broken is not None, error
+        log.critical("defect in the launcher%s", ", again" if again else ": it stops", exc_info=error)
+        if again:
+            self._bare_loop.stop()
             return
-        self._broken = error if isinstance(error, BaseException) else RuntimeError(str(context["message"]))
-        self._loop.stop()
+        policy = self.supervisor.policy
+        self._loop.call_later(policy.graceful_timeout + 2 * policy.kill_grace, self._bare_loop.stop)
+        # In a turn of its own: the supervisor may be in the middle of what failed.
+        self._loop.call_soon(self.feed, ev.Broken())
 
     # ── events ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -198,12 +231,17 @@ class Launcher:
         self._timer = self._loop.call_at(self._wake_at, self._on_timer)
 
     def _on_timer(self) -> None:
-        for sentence in self.neighbours.look(self._loop.time()):
+        if self._loop.time() - self._wake_at > LATE:
+            # Who has died meanwhile does so before anything is decided about whoever was late.
+            self._workforce.collect()
+        attempt = self._loop.attempt
+        for sentence in attempt(lambda: list(self.neighbours.look(self._loop.time()))) or ():
             self.chronicle.note(Kind.FOREIGN_LISTENER, sentence, level="warning")
-        self.chronicle.look(self.supervisor.slots, self._loop.time())
-        for number, detail in self.memory.look(self.processes.values(), self._loop.time()):
+        attempt(lambda: self.chronicle.look(self.supervisor.slots, self._loop.time()))
+        attempt(self.balance.tell_again)
+        grown = attempt(lambda: list(self.memory.look(self.processes.values(), self._loop.time())))
+        for number, detail in grown or ():
             self.feed(ev.Outgrown(number, detail))
-        self.balance.tell_again()
         self.feed(self._tick())
 
     def _tick(self) -> ev.Tick:
@@ -219,14 +257,17 @@ class Launcher:
     def _rebalance(self) -> None:
         """Have those who are busiest pass connections on, if that makes anything better."""
         self._loop.call_later(WINDOW, self._rebalance)
+        for move in self._loop.attempt(self._moves) or ():
+            self._orders.carry_out([ev.Tell(move.worker, Pass(move.count, move.slot))])
+
+    def _moves(self) -> list[Move]:
         readings = {
             slot.number: self.readings.of(worker, process.pid)
             for slot in self.supervisor.slots.values()
             if (worker := slot.serving()) is not None
             and (process := self.processes.get(worker.number)) is not None
         }
-        for move in self.rebalancing.look(readings, time.monotonic_ns()):
-            self._orders.carry_out([ev.Tell(move.worker, Pass(move.count, move.slot))])
+        return self.rebalancing.look(readings, time.monotonic_ns())
 
     def _reopen_logs(self) -> None:
         """Ours by the thread that writes there, and first: workers can open what we have made and given them.
@@ -251,13 +292,4 @@ class Launcher:
 
     def _leave(self, code: int) -> None:
         self.exit_code = code
-        self._loop.stop()
-
-
-def _is_ours(context: Mapping[str, Any]) -> bool:
-    """Whether a callback of the launcher's own failed: we give the loop neither tasks nor transports."""
-    callback = getattr(context.get("handle"), "_callback", None)
-    while isinstance(callback, partial):
-        callback = callback.func
-    module = getattr(callback, "__module__", None) or ""
-    return callback is not None and module.startswith("reuseport.launcher")
+        self._bare_loop.stop()

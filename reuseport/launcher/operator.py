@@ -5,7 +5,6 @@ What is asked for becomes an event like a signal's; what is refused changes noth
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 
@@ -15,6 +14,7 @@ from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding import reports, requests
 from reuseport.launcher.deciding.events import Event, Request
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.process import Process
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.overview import Overview
@@ -35,7 +35,7 @@ class Operator:
         usage: Usage,
         scoreboard: Scoreboard,
         feed: Callable[[Event], None],
-        loop: asyncio.AbstractEventLoop,
+        loop: GuardedLoop,
     ) -> None:
         self._supervisor = supervisor
         self._processes = processes

@@ -6,7 +6,6 @@ until `Release`) and inbox, and the scoreboard. What a worker is sent is a dupli
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ from reuseport.launcher.balance import Balance
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Action, Blame, Event
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
@@ -35,7 +35,7 @@ class Orders:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: GuardedLoop,
         settings: Settings,
         identity: Identity | None,
         supervisor: Supervisor,

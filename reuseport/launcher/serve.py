@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from reuseport import logs
 from reuseport.instance import Attach
-from reuseport.launcher import ports
+from reuseport.launcher import ports, siginfo
 from reuseport.launcher.autoreload import watching
 from reuseport.launcher.balance import chosen
 from reuseport.launcher.deciding.slots import Policy
@@ -35,6 +35,7 @@ Admin: TypeAlias = Callable[[Settings], AbstractContextManager[Attach]]
 
 def serve(settings: Settings, admin: Admin | None = None) -> int:
     """Serve until stopped; return the exit code. Raises ConfigurationError and HostError."""
+    siginfo.hold()
     logs.configure_launcher(settings)
     with logs.relayed() as relay:
         code = _serve(settings, admin, relay)

@@ -6,15 +6,16 @@ Owns each worker's process, with its pidfd and channel, from the spawn until it 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
+import select
 import signal
 from collections.abc import Callable
 
 from reuseport.channel import PeerGoneError
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Event
+from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.process import Process
 from reuseport.launcher.telling import exits, multiprocess
 from reuseport.launcher.telling.chronicle import Chronicle
@@ -34,7 +35,7 @@ class Workforce:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: GuardedLoop,
         totals: Totals,
         chronicle: Chronicle,
         feed: Callable[[Event], None],
@@ -66,9 +67,9 @@ class Workforce:
     # ── messages ──────────────────────────────────────────────────────────────────────────────────────
 
     def _on_message(self, number: int) -> None:
-        process = self.processes[number]
-        if process.condemned():
-            return  # it may say what it likes
+        process = self.processes.get(number)
+        if process is None or process.condemned():
+            return  # it is gone, or may say what it likes
         try:
             received = process.channel.receive()
         except PeerGoneError:
@@ -95,9 +96,20 @@ class Workforce:
 
     # ── exits ─────────────────────────────────────────────────────────────────────────────────────────
 
+    def collect(self) -> None:
+        """Take in every exit that is known to the kernel, in whatever order the loop would have."""
+        waiting = select.poll()
+        numbers = {process.pidfd: number for number, process in self.processes.items()}
+        for pidfd in numbers:
+            waiting.register(pidfd, select.POLLIN)
+        for pidfd, _ in waiting.poll(0):
+            self._on_exit(numbers[pidfd])
+
     def _on_exit(self, number: int) -> None:
         """The pidfd is readable: hear the worker's last words, reap it, tell the supervisor."""
-        process = self.processes[number]
+        process = self.processes.get(number)
+        if process is None:
+            return  # it was reaped on another way
         self._loop.remove_reader(process.pidfd)
         process.exited = True
         self._on_message(number)

@@ -70,10 +70,10 @@ with held as found, chosen(Settings(), 2, 8, 1) as balance:
     # Both in one turn of the loop, as when two signals have come: nothing is known of the failure yet.
     launcher.feed(ev.Begin())
     launcher.feed(getattr(ev, {request!r})())
-    launcher._loop.run_forever()
+    launcher._bare_loop.run_forever()
     assert launcher._broken is None, launcher._broken
     assert launcher.exit_code == {code}
-    launcher._loop.close()
+    launcher._bare_loop.close()
 """
 
 

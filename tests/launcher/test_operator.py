@@ -16,6 +16,7 @@ from reuseport.launcher.balance import Balance, Choice
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Action, Event
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.operator import Operator
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.telling.chronicle import Chronicle
@@ -37,6 +38,7 @@ class Server:
         self.supervisor = Supervisor(policy(2), random.Random(1))
         self.chronicle = Chronicle(Totals(Readings(scoreboard)))
         self.actions: list[Action] = []
+        self.errors: list[Exception] = []
         usage = Usage()
         overview = Overview(
             Settings(),
@@ -47,8 +49,9 @@ class Server:
             self.chronicle,
             usage,
         )
+        seam = GuardedLoop(loop, self.errors.append)
         self.operator = Operator(
-            self.supervisor, {}, overview, self.chronicle, usage, scoreboard, self.feed, loop
+            self.supervisor, {}, overview, self.chronicle, usage, scoreboard, self.feed, seam
         )
         self.feed(ev.Begin())
 

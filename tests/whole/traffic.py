@@ -117,11 +117,13 @@ def wait_for_lines(server: Launched, pattern: str, number: int) -> None:
 def fewest_ready(server: Launched) -> int:
     """The smallest number of workers that accepted at once, by the log, after all had become ready.
 
-    The launcher writes that a successor is ready before it tells the predecessor to drain, and that one
-    says "Shutting down" afterwards: the order of the lines is the order of events.
+    The launcher says that a successor is ready before it tells the predecessor to drain, and that one says
+    "Shutting down" afterwards: the order of their times is the order of events. That of the lines is not: the
+    launcher's are written by a thread of its own.
     """
     ready, fewest, begun = 0, 1000, False
-    for line in list(server.lines):
+    moments = [line for line in list(server.lines) if line.startswith("20")]
+    for line in sorted(moments, key=lambda line: (line[:23], line.endswith("Shutting down"))):
         if "is ready (generation" in line:
             ready += 1
         elif line.endswith("Shutting down"):

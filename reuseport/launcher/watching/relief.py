@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from reuseport.launcher.balance import LATE_NS
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Event
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.process import Process
 from reuseport.launcher.watching.queues import LOOK, Queues
 from reuseport.launcher.watching.readings import Readings
@@ -22,7 +22,7 @@ class Relief:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: GuardedLoop,
         supervisor: Supervisor,
         processes: Mapping[int, Process],
         readings: Readings,
