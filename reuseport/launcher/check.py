@@ -10,13 +10,16 @@ from reuseport import logs
 from reuseport.channel import Channel, PeerGoneError
 from reuseport.errors import ApplicationError, ConfigurationError
 from reuseport.kernel.addresses import parse_all
-from reuseport.launcher.execution import execute
+from reuseport.launcher.execution import Execution, execute
 from reuseport.launcher.host.identity import identity_of
 from reuseport.launcher.process import worker_environment
 from reuseport.launcher.telling.exits import explain
 from reuseport.messages import Failed, Ready, Start, ToLauncher
 from reuseport.printable import paragraph
 from reuseport.settings.table import Settings
+
+TIDYING = 10.0
+"""Seconds for what the application does at exit: its temporary directories, its helper processes."""
 
 
 def check(settings: Settings) -> str:
@@ -42,9 +45,7 @@ def check(settings: Settings) -> str:
     try:
         answer = _answer(channel, settings)
     finally:
-        process.send(signal.SIGKILL)
-        status = process.reap()
-        process.close()
+        status = _end(process)
         channel.close()
     match answer:
         case Ready():
@@ -55,6 +56,19 @@ def check(settings: Settings) -> str:
             raise ApplicationError(paragraph(text, indent=""))
         case None:
             raise ApplicationError(f"{settings.app} does not import: the {explain(0, process.pid, status)}")
+
+
+def _end(process: Execution) -> int:
+    """Its exit status, when the application has had time to tidy up."""
+    # Who has answered is on its way, and does not hear it.
+    process.send(signal.SIGTERM)
+    ending = select.poll()
+    ending.register(process.pidfd, select.POLLIN)
+    if not ending.poll(TIDYING * 1000):
+        process.send(signal.SIGKILL)
+    status = process.reap()
+    process.close()
+    return status
 
 
 def _answer(channel: Channel[ToLauncher], settings: Settings) -> Ready | Failed | None:

@@ -32,6 +32,9 @@ from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
 NOT_EXECUTED = 3
 """The exit status then: a worker's that never became ready."""
 
+# Of a process, at most: fs.nr_open (Documentation/admin-guide/sysctl/fs.rst), unless somebody has raised it.
+_MOST_DESCRIPTORS = 1024 * 1024
+
 # Not -m, which would import from the current directory before anything of ours runs, and would not find us
 # where only the launcher's own script knows that we are there (pex, shiv, zipapp). What an interpreter has
 # without importing a file reads from where it may, and from then on `worker.afresh` says what happens.
@@ -172,8 +175,10 @@ def _let_go_of_signals(blocked: Set[int]) -> None:
 
 
 def _let_go_of_descriptors(channel: int) -> None:
-    """All but the standard streams and the channel, whether they are close-on-exec or not."""
-    for fd in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - pathlib may import as it goes
-        if fd > 2 and fd != channel:
-            with contextlib.suppress(OSError):  # the one that the listing itself was read from
-                os.close(fd)
+    """All but the standard streams and the channel, whether they are close-on-exec or not.
+
+    By close_range(2), or where Python was built without it one by one, as many as can be open.
+    Without /proc, which a jail may not have.
+    """
+    os.closerange(3, channel)
+    os.closerange(channel + 1, _MOST_DESCRIPTORS)

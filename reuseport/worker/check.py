@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 from reuseport import logs
-from reuseport.messages import Ready
+from reuseport.messages import Failed, Ready
 from reuseport.settings.table import Settings
 from reuseport.worker.begin import begin
+from reuseport.worker.ending import end_soon
 
 
 def main() -> int:
@@ -18,10 +21,23 @@ def main() -> int:
 
     settings = set_stage(Settings.from_json(order.settings), order.slot)
     logs.configure(settings, logs.Place("check"))
+    # It takes too long, or nobody wants to know any more. Not the default: the application tidies up at exit.
+    signal.signal(signal.SIGTERM, _stop)
+    found: Ready | Failed = Ready()
     try:
         Application(settings).try_out()
     except StartupError as error:
-        channel.send(error.failed)
-        return 1
-    channel.send(Ready())
+        found = error.failed
+    signal.signal(signal.SIGTERM, _go_on)
+    channel.send(found)
+    channel.leave_open()
+    end_soon(0)
     return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    sys.exit("stopped")
+
+
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """We end already."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import APPS, PATIENCE, Launch, survivors
 from tests.whole.clients import client, environment
@@ -86,6 +90,53 @@ def test_an_import_that_hangs_is_ended_after_the_startup_timeout(tmp_path: Path)
     code, stdout, stderr = check("application:app", "--startup-timeout", "1s", cwd=tmp_path)
     assert (code, stdout) == (3, "")
     assert stderr == "application:app did not import within 1 s; mend it or raise --startup-timeout\n"
+
+
+TIDY = """
+import atexit, os, subprocess, tempfile, threading
+scratch = tempfile.TemporaryDirectory(prefix="scratch-", dir=".")
+helper = subprocess.Popen(["sleep", "3600"])
+atexit.register(helper.kill)
+"""
+"""It leaves nothing behind when it ends as a Python program does."""
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "says"),
+    [
+        ("from plain import app", 0, ""),
+        ("1 / 0", 3, "ZeroDivisionError"),
+        ("app = None", 2, "NoneType is not callable"),
+        ("threading.Event().wait()", 3, "did not import within 2 s"),
+        ("threading.Thread(target=threading.Event().wait).start()\nfrom plain import app", 0, ""),
+        ("import signal\nsignal.signal(15, signal.SIG_DFL)\nfrom plain import app", 0, ""),
+    ],
+)
+def test_the_application_tidies_up(then: str, code: int, says: str, tmp_path: Path) -> None:
+    write(tmp_path, f"{TIDY}{then}\n")
+    (tmp_path / "plain.py").write_text((APPS / "plain.py").read_text())
+    # `check` fails when a process is left.
+    ended, _, stderr = check("application:app", "--startup-timeout", "2s", cwd=tmp_path)
+    assert ended == code, stderr
+    assert says in stderr
+    assert [path.name for path in tmp_path.iterdir() if "scratch" in path.name] == []
+
+
+def test_also_when_nobody_wants_to_know_any_more(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "imports")
+    write(tmp_path, f"{TIDY}open('imports', 'w').close()\nthreading.Event().wait()\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "reuseport", "check", "application:app"],
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+        env=environment(),
+        start_new_session=True,
+    ) as popen:
+        (tmp_path / "imports").read_bytes()
+        os.killpg(popen.pid, signal.SIGINT)
+        assert popen.wait(PATIENCE) != 0
+    assert survivors(popen.pid) == []
+    assert [path.name for path in tmp_path.iterdir() if "scratch" in path.name] == []
 
 
 def test_an_application_that_kills_its_process_is_reported(tmp_path: Path) -> None:
