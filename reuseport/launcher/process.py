@@ -28,6 +28,27 @@ _NOT_FOR_WORKERS = (
 )
 """What the service manager says to the launcher alone (sd_notify(3), sd_listen_fds(3))."""
 
+MOST_MESSAGES = 200
+"""That a worker may say at once; in all its life it has a handful to say, and one for each SIGTERM."""
+MOST_PER_SECOND = 20.0
+"""And from then on."""
+
+
+class Allowance:
+    """How much a worker may still say: what it has not used grows back."""
+
+    def __init__(self, most: int, per_second: float) -> None:
+        self._most = most
+        self._per_second = per_second
+        self._left = float(most)
+        self._at = 0.0
+
+    def take(self, messages: int, now: float) -> bool:
+        """Whether it may say so many; `now` is in seconds."""
+        self._left = min(self._most, self._left + (now - self._at) * self._per_second) - messages
+        self._at = now
+        return self._left >= 0
+
 
 class Process:
     """A spawned worker. Every exit is reaped exactly once, by `reap` or `reap_now`."""
@@ -39,6 +60,7 @@ class Process:
         self.pidfd = execution.pidfd
         self.stacks = stacks
         """The file it dumps its stacks into; it has a duplicate."""
+        self.allowance = Allowance(MOST_MESSAGES, MOST_PER_SECOND)
         self.exited = False
         """The pidfd has said so."""
         self.deaf = False

@@ -16,7 +16,7 @@ from reuseport.channel import PeerGoneError
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Event
 from reuseport.launcher.guarded import GuardedLoop
-from reuseport.launcher.process import Process
+from reuseport.launcher.process import MOST_MESSAGES, MOST_PER_SECOND, Process
 from reuseport.launcher.telling import exits, multiprocess
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.totals import Totals
@@ -78,6 +78,10 @@ class Workforce:
             return
         except ViolationError as error:
             self._feed(ev.Violated(number, str(error)))
+            return
+        if not process.allowance.take(len(received), self._loop.time()):
+            how = f"it says more than {MOST_MESSAGES} things, and {MOST_PER_SECOND:g} a second"
+            self._feed(ev.Violated(number, how))
             return
         for message, _ in received:
             if process.condemned():
