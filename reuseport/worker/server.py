@@ -21,6 +21,7 @@ from reuseport.messages import Failed
 from reuseport.worker.application import StartupError, withheld_errors
 from reuseport.worker.departure import Departure
 from reuseport.worker.protocol.connection import State
+from reuseport.worker.unfinished import unfinished
 
 HEADERS_EVERY = 1.0
 """Seconds between uvicorn's ticks: the Date header has a resolution of one second."""
@@ -28,6 +29,8 @@ LOOK = 0.02
 """Seconds between looks at whether a leaving worker is done."""
 LINGER = 1.0
 """Seconds that idle connections are kept when the whole server stops: for a request already on its way."""
+LONG = 1.0
+"""Seconds that a drain may take before it is told what it waits for."""
 MOST_QUEUED = 65536
 """Connections taken from one accept queue at a stop: no queue is longer (net.core.somaxconn), so the end of
 the loop does not depend on the clients."""
@@ -182,7 +185,8 @@ class Server(uvicorn.Server):
         if departure is None:
             raise RuntimeError("uvicorn ended its main loop without being drained")
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience
+        began = loop.time()
+        deadline = began + self._patience
         departure.begin(loop, self.config)
         for server in self._accepting:
             self._pause(server)
@@ -193,6 +197,7 @@ class Server(uvicorn.Server):
             self._close(server)
         log.info("Shutting down")
         linger_until = loop.time() + LINGER if departure.final else deadline
+        tell_at = began + LONG
         greet_until = loop.time() + (LINGER if departure.final else self.config.timeout_keep_alive)
         while True:
             # First: who was accepted last becomes a connection only when the loop turns.
@@ -202,12 +207,21 @@ class Server(uvicorn.Server):
                 break
             if loop.time() >= deadline:
                 break
+            if loop.time() >= tell_at:
+                # Ever more rarely: after 1, 2, 4, 8 seconds.
+                tell_at += tell_at - began
+                self._tell_of_the_unfinished()
             if loop.time() >= linger_until:
                 linger_until = deadline
                 self._close_connections()
         departure.end()
         await self._cut_off()
         await self.lifespan.shutdown()
+
+    def _tell_of_the_unfinished(self) -> None:
+        left = unfinished(self.server_state)
+        if left is not None:
+            log.info("waiting for %s", left)
 
     def _greeting(self) -> bool:
         """Somebody is accepted and not yet a connection: its TLS handshake runs."""

@@ -88,5 +88,5 @@ async def drained(scope: Scope) -> None:
         case "/server":
             while not server.should_exit:  # noqa: ASYNC110 - a flag has no event
                 await asyncio.sleep(0.05)
-        case "/deaf":
+        case path if path.startswith("/deaf"):
             await asyncio.Event().wait()

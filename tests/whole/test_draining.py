@@ -125,3 +125,16 @@ def test_in_a_process_that_is_no_worker_it_never_comes() -> None:
     code = "import reuseport; print(reuseport.draining.is_set())"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "False\n"
+
+
+def test_a_drain_that_takes_long_says_what_it_waits_for(launch: Launch) -> None:
+    server = launch("streaming:app", *ENDLESS).ready(1)
+    with ExitStack() as streams:
+        for path in ("/deaf", "/deaf", "/deaf%0Aforged"):
+            streams.callback(Stream(server, path).close)
+        websocket = streams.enter_context(connect(f"ws://127.0.0.1:{server.port}/", open_timeout=PATIENCE))
+        assert websocket.recv(PATIENCE) == "0"
+        server.signal(signal.SIGHUP)
+        server.wait_for(r"slot 0: waiting for 3 requests; the oldest, for \d+ s: GET /deaf$")
+    # Their clients have gone; the application does not look at that either.
+    server.wait_for(r"slot 0: waiting for 3 requests; the oldest, for \d+ s: GET /deaf$")
