@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +146,8 @@ TALES = st.lists(
 
 
 @pytest.fixture
-def liars(launch: Launch) -> Iterator[Launched]:
-    yield launch("liar:app", "--workers", "2", "--lifespan", "off").ready(2)
+def liars(launch: Launch) -> Launched:
+    return launch("liar:app", "--workers", "2", "--lifespan", "off").ready(2)
 
 
 @settings(
