@@ -11,7 +11,9 @@ from typing import Any
 
 from reuseport.settings.units import format_duration, parse_duration, parse_size
 
-_MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+# Whatever a file may be called: importlib imports my-app as well, which no import statement can name. A name
+# does not begin with a dot (there is nothing that it would be relative to) or with a hyphen (it is a flag).
+_NAMES = re.compile(r"(?!-)[^./:\0]+(?:\.[^./:\0]+)*")
 # A field name is a token (RFC 9110 §5.6.2); a value holds no control character, so that no
 # header can end early and start another (RFC 9110 §5.5).
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -109,7 +111,7 @@ def _application(value: str) -> str:
         raise ValueError(f"{value!r} is a file: name the module instead, {example}:{attribute or 'app'}")
     if not colon and "." in module:
         attribute = "app"
-    if not _MODULE.fullmatch(module) or not _MODULE.fullmatch(attribute):
+    if not _NAMES.fullmatch(module) or not _NAMES.fullmatch(attribute):
         raise ValueError(f"{value!r} is no application: write module:attribute, for example main:app")
     return f"{module}:{attribute}"
 

@@ -55,7 +55,10 @@ def load(
     """
     given = dict(_from_file(config or environment.get("REUSEPORT_CONFIG"), directory))
     given.update(_from_environment(environment))
-    given.update((name, Given(value, Level.FLAG, _flag_of(name))) for name, value in flags.items())
+    typed = {name: Given(value, Level.FLAG, _flag_of(name)) for name, value in flags.items()}
+    if env_file := {**given, **typed}.get("env_file"):
+        given.update(_from_environment({**_from_env_file(env_file.value), **environment}))
+    given.update(typed)
     _refuse_contradicting_addresses(given)
     for first, second in _SECOND_NAMES.items():
         if second in given and (first not in given or given[first].level < given[second].level):
@@ -99,6 +102,24 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Giv
                 break
 
 
+def _from_env_file(path: str) -> dict[str, str]:
+    """What uvicorn heeds of --env-file, which is for the application: WEB_CONCURRENCY is read after it.
+
+    So is FORWARDED_ALLOW_IPS, but by each worker. UVICORN_… and PORT are not, nor is REUSEPORT_…: whoever may
+    write an application's file should not be whoever the launcher is.
+    """
+    try:
+        from dotenv import dotenv_values
+    except ImportError as error:
+        raise ConfigurationError("--env-file needs python-dotenv: pip install python-dotenv") from error
+
+    try:
+        values = dotenv_values(path)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read --env-file {path}: {error}") from error
+    return {name: values[name] or "" for name in ("WEB_CONCURRENCY",) if name in values}
+
+
 def _split(flag: Flag, text: str) -> str | list[str]:
     if flag.kind.separator is None:
         return text
@@ -140,13 +161,15 @@ def _default_file(directory: Path) -> Path | None:
 def _table(path: Path, config: str | None) -> dict[str, Any]:
     """The file's settings: the whole file, or [tool.reuseport] of a pyproject.toml."""
     shown = config or path.name
+    content = b""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        document = tomllib.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the configuration {shown}: {error.strerror}") from error
-    except (
-        ValueError
-    ) as error:  # tomllib.TOMLDecodeError names line and column; so does UnicodeDecodeError the byte
+    except ValueError as error:  # a TOMLDecodeError names line and column, and a UnicodeDecodeError the byte
+        if config is None and path.name == "pyproject.toml" and not _OURS.search(content):
+            return {}  # broken, but nobody's who wants something of us
         raise ConfigurationError(f"{shown} is not TOML: {error}") from error
     if path.name != "pyproject.toml":
         return document
@@ -176,6 +199,7 @@ def _checked(flag: Flag, value: Any, place: str) -> Any:
     return _read(flag, value, place)
 
 
+_OURS = re.compile(rb"""tool['"\s]*\.['"\s]*reuseport""")
 _TOML_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 

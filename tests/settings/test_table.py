@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -239,6 +240,74 @@ def test_a_pyproject_of_others_is_no_configuration(tmp_path: Path) -> None:
     assert load({}, {}, tmp_path) == DEFAULTS
     with pytest.raises(ConfigurationError, match=r"pyproject\.toml has no \[tool\.reuseport\]"):
         load({}, {}, tmp_path, "pyproject.toml")
+
+
+BROKEN = [
+    b"<<<<<<< HEAD\n[project]\n=======\n[projects]\n>>>>>>> theirs\n",
+    b"[project]\nname = 'caf\xe9'\n",
+    b"\xff\xfe[\0p\0",
+    b"[project\n# reuseport is not spoken of as a tool\n",
+]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_pyproject_without_a_word_for_us_does_not_stop_a_start(
+    content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "pyproject.toml").write_bytes(content)
+    assert load({}, {}, tmp_path) == DEFAULTS
+    for ours in (b"[tool.reuseport]\nworkers = 2", b"[ tool . 'reuseport' ]", b"tool.reuseport.workers = 2"):
+        (tmp_path / "pyproject.toml").write_bytes(content + ours)
+        with pytest.raises(ConfigurationError, match=r"pyproject\.toml is not TOML"):
+            load({}, {}, tmp_path)
+    (tmp_path / "pyproject.toml").rename(tmp_path / "reuseport.toml")
+    with pytest.raises(ConfigurationError, match=r"reuseport\.toml is not TOML"):
+        load({}, {}, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "head"), [("reuseport.toml", ""), ("pyproject.toml", "[tool.reuseport]\n")])
+def test_a_byte_order_mark_is_no_mistake(name: str, head: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(f"{head}workers = 2\n", encoding="utf-8-sig")
+    assert load({}, {}, tmp_path).workers == 2
+
+
+# ── --env-file ──
+
+
+def test_the_env_file_says_what_it_says_to_uvicorn(tmp_path: Path) -> None:
+    """uvicorn reads WEB_CONCURRENCY after it has loaded the file, and nothing else that is the launcher's."""
+    (tmp_path / "env").write_text(
+        "export WEB_CONCURRENCY=3\nPORT=1\nUVICORN_PORT=2\nREUSEPORT_PORT=3\nREUSEPORT_USER=root\n"
+    )
+    theirs = Config("main:app", env_file=str(tmp_path / "env"), log_config=None)
+    try:
+        ours = load({"env_file": str(tmp_path / "env")}, {}, tmp_path)
+        assert (ours.workers, ours.port, ours.user) == (theirs.workers, theirs.port, None)
+    finally:
+        for line in (tmp_path / "env").read_text().splitlines():
+            os.environ.pop(line.partition("=")[0].removeprefix("export "), None)
+
+
+def test_the_env_file_comes_after_the_environment_and_before_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("WEB_CONCURRENCY=3\n")
+    (tmp_path / "reuseport.toml").write_text(f"workers = 2\nenv-file = '{tmp_path}/env'\n")
+    assert load({}, {}, tmp_path).workers == 3
+    assert load({}, {"WEB_CONCURRENCY": "4"}, tmp_path).workers == 4
+    assert load({}, {"UVICORN_WORKERS": "5"}, tmp_path).workers == 5
+    assert load({"workers": 6}, {}, tmp_path).workers == 6
+    assert load({}, {"REUSEPORT_ENV_FILE": str(tmp_path / "env")}, tmp_path).workers == 3
+
+
+def test_a_number_of_workers_that_is_none_is_the_env_files(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("WEB_CONCURRENCY=lots\n")
+    with pytest.raises(ConfigurationError, match=r"\$WEB_CONCURRENCY: 'lots' is no number"):
+        load({"env_file": str(tmp_path / "env")}, {}, tmp_path)
+
+
+def test_an_env_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(b"A=\xff\n")
+    with pytest.raises(ConfigurationError, match=r"cannot read --env-file .*env"):
+        load({"env_file": str(tmp_path / "env")}, {}, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["[tool]\nreuseport = 3", "[[tool.reuseport]]\nworkers = 1"])

@@ -74,6 +74,24 @@ def test_web_concurrency_is_a_number_of_workers(launch: Launch) -> None:
     assert server.workers().keys() == {0, 1}
 
 
+def test_an_env_file_says_how_many_workers_and_whom_they_trust(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("WEB_CONCURRENCY=2\nFORWARDED_ALLOW_IPS=*\nTEST_KEPT=yes\n")
+    server = launch("mirror:app", "--env-file", "env").ready(2)
+    with client() as asking:
+        seen = asking.get(server.url, headers={"x-forwarded-for": "192.0.2.1"}).json()
+    assert (seen["client"][0], seen["environment"]["TEST_KEPT"]) == ("192.0.2.1", "yes")
+
+
+@pytest.mark.parametrize("name", ["my-app", "2nd", "my app", "café", "class"])
+def test_a_module_may_be_called_what_no_import_statement_can_say(
+    name: str, launch: Launch, tmp_path: Path
+) -> None:
+    (tmp_path / f"{name}.py").write_text((APPS / "plain.py").read_text())
+    server = launch(f"{name}:app", "--app-dir", str(tmp_path)).ready(1)
+    with client() as asking:
+        assert asking.get(server.url).status_code == 200
+
+
 @pytest.mark.parametrize(("flags", "env"), [(["--workers", "auto"], {}), ([], {"WEB_CONCURRENCY": "auto"})])
 def test_auto_says_once_how_many_and_why(flags: list[str], env: dict[str, str], launch: Launch) -> None:
     server = launch("plain:app", *flags, env=env)
