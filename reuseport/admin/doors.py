@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,12 +127,7 @@ def _unix(stack: contextlib.ExitStack, path: str) -> socket.socket:
     """Bound with mode 0600 from the first moment on, and listening. Raises ConfigurationError, OSError."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise ConfigurationError(f"unix:{path} is too long: choose a path of {LONGEST_PATH} bytes or less")
-    # bind(2) makes the file with what the umask leaves; no thread of ours makes another file meanwhile.
-    umask = os.umask(0o177)
-    try:
-        listener = open_unix(UnixAddress(path), mode=0o600)
-    finally:
-        os.umask(umask)
+    listener = open_unix(UnixAddress(path), mode=0o600)
     stack.callback(listener.close)
     stack.callback(remove_unix, path, FileIdentity.of(path))
     listener.listen(BACKLOG)
@@ -143,10 +139,15 @@ def _is_loopback(host: str) -> bool:
 
 
 def read_token(path: str) -> Token:
-    """The secret in the file, without white space around it. Raises ConfigurationError."""
+    """The secret in the file, without white space around it. Raises ConfigurationError.
+
+    Also where everybody may read it, as ssh(1) does with a private key: if it is ours, for who keeps it for
+    us may have reasons. Its group is left out of that: containers are given secrets by a group.
+    """
     fix = f"write one into it: (umask 077; openssl rand -hex 32 > {path})"
     try:
         with Path(path).open(encoding="ascii") as file:
+            status = os.fstat(file.fileno())
             text = file.read(LONGEST_TOKEN + 1).strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
@@ -154,5 +155,10 @@ def read_token(path: str) -> Token:
     if not SHORTEST_TOKEN <= len(text) <= LONGEST_TOKEN or not text.isprintable() or " " in text:
         raise ConfigurationError(
             f"--admin-token-file {path} has no token of {SHORTEST_TOKEN} characters or more; {fix}"
+        )
+    if status.st_uid == os.geteuid() and status.st_mode & stat.S_IRWXO:
+        raise ConfigurationError(
+            f"--admin-token-file {path} may be read by everybody (mode {stat.S_IMODE(status.st_mode):o}), and"
+            f" who has the token may stop us: chmod o= {path}"
         )
     return Token(text)

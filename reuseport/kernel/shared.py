@@ -38,9 +38,7 @@ def open_unix(address: UnixAddress, mode: int | None = None) -> socket.socket:
         before = strangers.clear_path(address)
         with contextlib.ExitStack() as undo:
             listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            listener.bind(address.path)
-            # bind(2) applies the umask; until here the file is only stricter than it will be.
-            Path(address.path).chmod(before if mode is None else mode)
+            _bind_with_mode(listener, address.path, before if mode is None else mode)
             listener.setblocking(False)
             undo.pop_all()
     except OSError as error:
@@ -49,15 +47,33 @@ def open_unix(address: UnixAddress, mode: int | None = None) -> socket.socket:
     return listener
 
 
+def _bind_with_mode(listener: socket.socket, path: str, mode: int) -> None:
+    """The file has its mode from the first moment on: what is 0777 less the umask (unix(7), unix_bind_bsd).
+
+    A chmod(2) afterwards would follow a link that whoever may write to the directory has put there meanwhile.
+    The umask is the whole process's: call it before a thread makes files.
+    """
+    before = os.umask(0o777 & ~mode)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(before)
+
+
 def remove_unix(path: str, identity: FileIdentity) -> None:
     """Unlink the socket file unless it is gone or somebody else has bound there since.
 
-    Call it before the listener's last copy is closed: the open socket keeps the inode (net/unix/af_unix.c,
-    unix_bind_bsd), and a freed number is given to the very next file.
+    In the one directory that the path leads to now: it may lead elsewhere in the next moment. Call it before
+    the listener's last copy is closed: the open socket keeps the inode (net/unix/af_unix.c, unix_bind_bsd),
+    and a freed number is given to the next file.
     """
-    with contextlib.suppress(FileNotFoundError):
-        if FileIdentity.of(path) == identity:
-            Path(path).unlink()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), contextlib.ExitStack() as stack:
+        directory, name = os.path.split(path)
+        place = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, place)
+        status = os.stat(name, dir_fd=place, follow_symlinks=False)
+        if FileIdentity(status.st_dev, status.st_ino) == identity:
+            os.unlink(name, dir_fd=place)
 
 
 def adopt_descriptor(address: DescriptorAddress) -> socket.socket:

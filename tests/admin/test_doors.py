@@ -236,6 +236,7 @@ def test_where_others_could_reach_it_it_needs_a_token(launch: Launch, tmp_path: 
 def test_with_a_token_it_may_be_reached(launch: Launch, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("0123456789abcdef")
+    token.chmod(0o640)
     server = launch("plain:app", "--admin", "0.0.0.0:0", "--admin-token-file", str(token))
     assert alive(("127.0.0.1", admin_of(server)[1]))
 
@@ -264,7 +265,29 @@ def test_token_files_that_have_none(tmp_path: Path, content: bytes | None, why: 
 
 def test_white_space_around_a_token_is_none_of_it(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("  0123456789abcdef\r\n")
+    (tmp_path / "token").chmod(0o600)
     assert read_token(str(tmp_path / "token")).matches(b"0123456789abcdef")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o777])
+def test_a_token_that_everybody_may_read_or_write_is_none(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef")
+    path.chmod(mode)
+    with pytest.raises(
+        ConfigurationError, match=rf"may be read by everybody \(mode {mode:o}\).*chmod o= {path}"
+    ):
+        read_token(str(path))
+
+
+@root
+def test_who_keeps_our_token_may_have_reasons(tmp_path: Path) -> None:
+    """A secret that a container is given."""
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef")
+    path.chmod(0o444)
+    os.chown(path, NOBODY, NOBODY)
+    assert read_token(str(path)).matches(b"0123456789abcdef")
 
 
 def test_a_token_file_that_has_none_refuses_the_start(launch: Launch, tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ def serve(
     """Control socket in the directory, admin at a free port with the token."""
     control, token = directory / "control.sock", directory / "token"
     token.write_text(TOKEN + "\n")
+    token.chmod(0o600)
     server = launch(
         app,
         *("--workers", str(workers), "--control", str(control)),

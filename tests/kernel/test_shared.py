@@ -58,6 +58,33 @@ def test_everybody_may_connect_whatever_the_umask(path: Path) -> None:
     assert mode(path) == 0o666
 
 
+LINKED = """
+import os, sys
+from reuseport.kernel.addresses import UnixAddress
+from reuseport.kernel.shared import open_unix
+
+path, secret = {path!r}, {path!r} + ".secret"
+os.close(os.open(secret, os.O_CREAT, 0o600))
+
+def link(event, arguments):
+    "What whoever may write to the directory does between the two calls."
+    if event == "os.chmod":
+        os.rename(path, path + ".moved")
+        os.symlink(secret, path)
+
+sys.addaudithook(link)
+with open_unix(UnixAddress(path)):
+    print(oct(os.stat(secret).st_mode & 0o777), oct(os.stat(path).st_mode & 0o777))
+"""
+
+
+def test_nothing_that_is_put_in_its_place_gets_its_mode(
+    run: Callable[[str], tuple[int, str]], path: Path
+) -> None:
+    _, answer = run(LINKED.format(path=str(path)))
+    assert answer.split() == ["0o600", "0o666"]
+
+
 def test_a_dead_servers_file_is_replaced_and_its_mode_kept(path: Path) -> None:
     abandon(path)
     path.chmod(0o640)

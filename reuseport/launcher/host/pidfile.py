@@ -1,15 +1,28 @@
 """The file that tells init scripts and `kill` which process is the launcher."""
 
 import contextlib
+import errno
 import os
-import tempfile
+import secrets
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from reuseport.errors import ConfigurationError
 from reuseport.printable import printable
+
+UNSURE = 2.0
+"""Seconds by which the times of a process and of a file may differ: when the machine was started, from which
+psutil reckons, is known in whole seconds (proc_stat(5), btime)."""
+
+
+class _Found(NamedTuple):
+    content: bytes
+    written_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +43,9 @@ class PidFile:
         cannot be written.
         """
         try:
-            self._refuse_rival()
-            self._replace()
+            with self._directory() as place:
+                self._refuse_rival(place)
+                self._replace(place)
         except OSError as error:
             raise ConfigurationError(
                 f"pid file {self.path} cannot be written: {error.strerror}; "
@@ -41,50 +55,92 @@ class PidFile:
     def remove(self) -> None:
         """Leaves alone a file that has come to name another process."""
         # Denied: privileges were dropped since. The next start takes the file for what it is, stale.
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            if self._content() == str(self.pid).encode():
-                self.path.unlink()
+        with (
+            contextlib.suppress(
+                FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, ConfigurationError
+            ),
+            self._directory() as place,
+        ):
+            if self._read(place).content == str(self.pid).encode():
+                os.unlink(self.path.name, dir_fd=place)
 
-    def _content(self) -> bytes:
-        with self.path.open("rb") as file:
-            return file.read(64).strip()  # no pid is longer, and the path may name anything at all
-
-    def _refuse_rival(self) -> None:
+    @contextlib.contextmanager
+    def _directory(self) -> Iterator[int]:
+        """Where everything happens: the path may lead elsewhere in the next moment. Raises OSError."""
+        place = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            content = self._content()
+            yield place
+        finally:
+            os.close(place)
+
+    def _read(self, place: int) -> _Found:
+        """What is there: no link is followed, and no FIFO waited for. Raises OSError, ConfigurationError."""
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            fd = os.open(self.path.name, flags, dir_fd=place)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+                raise self._unfit() from error
+            raise
+        try:
+            status = os.fstat(fd)
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not stat.S_ISREG(status.st_mode):
+                raise self._unfit()
+            # No pid is longer, and the path may name anything at all.
+            return _Found(os.read(fd, 64).strip(), status.st_mtime)
+        finally:
+            os.close(fd)
+
+    def _unfit(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.path} exists and is no pid file; give --pid-file another path, or remove it"
+        )
+
+    def _refuse_rival(self, place: int) -> None:
+        try:
+            content, written_at = self._read(place)
         except FileNotFoundError:
             return
         # Empty is what a full disk leaves behind; anything else that is no pid is not ours to overwrite.
         # Seven digits hold the largest pid, 4,194,304 (PID_MAX_LIMIT, include/linux/threads.h).
         if content and not (content.isdigit() and len(content) <= 7):
-            raise ConfigurationError(
-                f"{self.path} exists and is no pid file; give --pid-file another path, or remove it"
-            )
+            raise self._unfit()
         named = int(content or b"0")
-        if named != self.pid and (name := _live_name(named)) is not None:
+        if named != self.pid and (name := _live_name(named, written_at)) is not None:
             raise ConfigurationError(
                 f"pid file {self.path} names a live process: {name} (pid {named}); "
                 "stop that one, give --pid-file another path, or remove the file if it is out of date"
             )
 
-    def _replace(self) -> None:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+    def _replace(self, place: int) -> None:
+        temporary = f".{self.path.name}.{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(temporary, flags, 0o600, dir_fd=place)
         try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            with os.fdopen(fd, "w", encoding="ascii") as file:
                 file.write(f"{self.pid}\n")
-                os.fchmod(file.fileno(), 0o644)  # mkstemp gives 0600; monitoring runs as somebody else
-            Path(temporary).replace(self.path)
+                os.fchmod(fd, 0o644)  # whatever the umask: monitoring runs as somebody else
+            os.replace(temporary, self.path.name, src_dir_fd=place, dst_dir_fd=place)
         except OSError:
-            Path(temporary).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=place)
             raise
 
 
-def _live_name(pid: int) -> str | None:
-    """The command name of a process that is still running. A zombie is not: it only waits to be reaped."""
+def _live_name(pid: int, written_at: float) -> str | None:
+    """The command name of a process that runs, and ran already when the file was written.
+
+    A younger one has only been given the number anew: the port is the lock, and this file need not be one.
+    A zombie does not run: it only waits to be reaped.
+    """
     if pid == 0 or not psutil.pid_exists(pid):
         return None
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else printable(process.name())
+        if process.status() == psutil.STATUS_ZOMBIE or process.create_time() > written_at + UNSURE:
+            return None
+        return printable(process.name())
     except psutil.NoSuchProcess:
         return None

@@ -1,6 +1,7 @@
 """The pid file, with real files and real processes."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,33 @@ def test_replaces_what_names_nobody_else(tmp_path: Path, content: str) -> None:
     path.write_text(content.format(gone=gone(), us=os.getpid()))
     PidFile(path).write()
     assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_number_that_was_given_to_another_process_since(tmp_path: Path, stranger: int) -> None:
+    path = tmp_path / "launcher.pid"
+    path.write_text(f"{stranger}\n")
+    before = psutil.Process(stranger).create_time() - 60
+    os.utime(path, (before, before))
+    PidFile(path).write()
+    assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_what_stands_in_its_place_is_neither_waited_for_nor_followed(tmp_path: Path) -> None:
+    path, target = tmp_path / "launcher.pid", tmp_path / "target"
+    target.write_text("1\n")
+    for make in (os.mkfifo, os.mkdir, lambda path: path.symlink_to(target), _make_socket):
+        make(path)
+        with pytest.raises(ConfigurationError, match=r"is no pid file|Is a directory"):
+            PidFile(path).write()
+        PidFile(path).remove()
+        assert os.path.lexists(path)
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert target.read_text() == "1\n"
+
+
+def _make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
 
 
 def test_a_zombie_is_not_alive(tmp_path: Path) -> None:
