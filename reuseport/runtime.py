@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +60,41 @@ def _named(environment: Mapping[str, str]) -> list[Path]:
 def control_socket(directory: Path, pid: int) -> Path:
     """The socket of the launcher with this pid."""
     return directory / f"{pid}.sock"
+
+
+def sweep(directory: Path) -> None:
+    """Remove the sockets of launchers that were killed, and so could not do it themselves.
+
+    Only where nobody of that pid lives and nobody listens: in a directory that containers share the one may not
+    be seen, and between bind(2) and listen(2) the other is not.
+    """
+    for path in directory.glob("*.sock"):
+        pid = path.stem
+        if pid.isdecimal() and path.is_socket() and not _lives(int(pid)) and not _listens(path):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True  # its queue is full, or we cannot tell: it is nobody's to remove
+    return True
 
 
 def _prepare(path: Path) -> str | None:

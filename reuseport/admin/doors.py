@@ -86,7 +86,9 @@ def _control(stack: contextlib.ExitStack, settings: Settings) -> Iterator[Door]:
         yield _control_at(stack, settings.control)
         return
     try:
-        path = str(runtime.control_socket(runtime.directory(), os.getpid()))
+        directory = runtime.directory()
+        runtime.sweep(directory)
+        path = str(runtime.control_socket(directory, os.getpid()))
         yield _control_at(stack, path)
     except (ConfigurationError, OSError) as error:
         # OSError: the file system is full, or ill.
