@@ -65,8 +65,8 @@ def control_socket(directory: Path, pid: int) -> Path:
 def sweep(directory: Path) -> None:
     """Remove the sockets of launchers that were killed, and so could not do it themselves.
 
-    Only where nobody of that pid lives, and nobody listens either: in a directory that containers share he may
-    live unseen, and between bind(2) and listen(2) he does not listen.
+    Only where nobody of that pid lives, and nobody listens either. In a directory that containers share he
+    may live unseen, and between bind(2) and listen(2) he does not listen.
     """
     for path in directory.glob("*.sock"):
         pid = path.stem
