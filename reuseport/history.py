@@ -50,6 +50,7 @@ class Kind(enum.StrEnum):
     FOREIGN_LISTENER = "foreign_listener"
     LOGS_REOPENED = "logs_reopened"
     IMPLAUSIBLE = "implausible"
+    TAMPERED = "tampered"
 
 
 @dataclass(frozen=True, slots=True)

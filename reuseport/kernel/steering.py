@@ -117,6 +117,13 @@ class Steering:
         # Each time: a group that lost its last listener in between has forgotten its program.
         target.program.attach(listener)
 
+    def insist(self, group: int, listener: socket.socket) -> None:
+        """Put the group's program in place of whatever somebody else may have attached. Raises OSError.
+
+        `listener` is one of the group, and listens. With ours in place nothing changes.
+        """
+        self._groups[group].program.attach(listener)
+
     def resize(self, slots: int, listeners: Sequence[socket.socket | None]) -> None:
         """Serve another number of slots: load programs for it over the same maps, and put them in place.
 

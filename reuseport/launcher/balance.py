@@ -17,6 +17,7 @@ from typing import Literal
 
 from reuseport.errors import ConfigurationError, HostError, ReuseportError
 from reuseport.kernel import probe
+from reuseport.kernel.mending import drop_program
 from reuseport.kernel.plan import Policy, Words
 from reuseport.kernel.probe import Answer, Ladder, Level, Verdict
 from reuseport.kernel.steering import Steering
@@ -125,6 +126,21 @@ class Balance:
         else:
             words[SlotWord.SERVING_DESK] = desk
             words[SlotWord.FENCE] = 0
+
+    def join_again(self, slot: int, group: int, listener: socket.socket) -> None:
+        """The listener had left its group, and is back: it is the slot's as before. Raises OSError."""
+        if self._steering is not None and self._told[slot] is not None:
+            self._steering.attach(listener, group, slot)
+
+    def insist(self, group: int, listener: socket.socket, *, alone: bool) -> bool:
+        """Have the group choose as we want it; whether a program was taken off that we do not want.
+
+        With others in the group (not `alone`), theirs may be what chooses. Raises OSError.
+        """
+        if self._steering is not None:
+            self._steering.insist(group, listener)
+            return False
+        return alone and drop_program(listener)
 
     def resize(self, slots: int, listeners: Sequence[socket.socket]) -> None:
         """Choose among so many slots from now on; `listeners` are those of a slot that listens."""

@@ -42,6 +42,7 @@ from reuseport.launcher.watching.memory import MemoryWatch
 from reuseport.launcher.watching.neighbours import Neighbours
 from reuseport.launcher.watching.readings import Readings
 from reuseport.launcher.watching.relief import Relief
+from reuseport.launcher.watching.tampering import Tampering
 from reuseport.launcher.workforce import Workforce
 from reuseport.logs import Relay, give_files_to, reopen
 from reuseport.messages import Pass
@@ -90,6 +91,9 @@ class Launcher:
         self._workforce = Workforce(self._loop, self.totals, self.chronicle, self.feed)
         self.processes = self._workforce.processes
         self.relief = Relief(self._loop, self.supervisor, self.processes, self.readings, self.feed)
+        self.tampering = Tampering(
+            self._loop, balance, settings.backlog, self._on_undone, alone=not settings.join
+        )
         self._orders = Orders(
             self._loop,
             settings,
@@ -101,11 +105,13 @@ class Launcher:
             self.totals,
             self.chronicle,
             self.relief,
+            self.tampering,
             self.feed,
             self._leave,
         )
         self._timer: asyncio.TimerHandle | None = None
-        self._wake_at = 0.0
+        self._wake_at = self._tick_at = 0.0
+        """When the next look is due, whatever else wakes us before: that is the second."""
         self._broken: Exception | None = None
         """What ended us, if a callback of ours failed."""
 
@@ -119,6 +125,7 @@ class Launcher:
         with contextlib.closing(Signals()) as self._signals:
             try:
                 self._wake_at = self._loop.time()
+                self._tick_at = self._wake_at + TICK
                 self._loop.add_reader(self._signals.fileno(), self._on_signals)
                 self._loop.guard(self._begin)()
                 if attach is not None and self.exit_code is None:
@@ -131,6 +138,7 @@ class Launcher:
                 operator.close()
                 self._bare_loop.close()
                 self.relief.close()
+                self.tampering.close()
         if self.exit_code is None and self._broken is None:
             raise RuntimeError("the event loop stopped without an exit code")
         return self.exit_code or (0 if self._broken is None else CUT_SHORT)
@@ -225,7 +233,10 @@ class Launcher:
         late = now - self._wake_at
         self._orders.carry_out(self.supervisor.handle(event, now, late if late > LATE else 0.0))
         due = self.supervisor.next_deadline()
-        self._wake_at = now + TICK if due is None else min(due, now + TICK)
+        if late > LATE:
+            self._tick_at = now
+        # Not a whole TICK from here: events that follow each other closely would put off the looks for ever.
+        self._wake_at = self._tick_at if due is None else min(due, self._tick_at)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(self._wake_at, self._on_timer)
@@ -234,15 +245,23 @@ class Launcher:
         if self._loop.time() - self._wake_at > LATE:
             # Who has died meanwhile does so before anything is decided about whoever was late.
             self._workforce.collect()
+        self._tick_at = self._loop.time() + TICK
         attempt = self._loop.attempt
         for sentence in attempt(lambda: list(self.neighbours.look(self._loop.time()))) or ():
             self.chronicle.note(Kind.FOREIGN_LISTENER, sentence, level="warning")
         attempt(lambda: self.chronicle.look(self.supervisor.slots, self._loop.time()))
         attempt(self.balance.tell_again)
+        attempt(lambda: self.tampering.look(self._loop.time()))
         grown = attempt(lambda: list(self.memory.look(self.processes.values(), self._loop.time())))
         for number, detail in grown or ():
             self.feed(ev.Outgrown(number, detail))
         self.feed(self._tick())
+
+    def _on_undone(self, slot: int | None, sentence: str) -> None:
+        self.chronicle.note(Kind.TAMPERED, sentence, level="warning", slot=slot)
+        serving = None if slot is None else self.supervisor.slots[slot].serving()
+        if serving is not None:
+            self.feed(ev.Unlistened(serving.number))
 
     def _tick(self) -> ev.Tick:
         pulses, loads = {}, {}

@@ -23,6 +23,7 @@ from reuseport.launcher.process import Process
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.watching.relief import Relief
+from reuseport.launcher.watching.tampering import Tampering
 from reuseport.launcher.workforce import Workforce
 from reuseport.messages import Drain, Foster, Pass, ReopenLogs, Start, ToWorker, Unfoster
 from reuseport.settings.table import Settings
@@ -45,6 +46,7 @@ class Orders:
         totals: Totals,
         chronicle: Chronicle,
         relief: Relief,
+        tampering: Tampering,
         feed: Callable[[Event], None],
         leave: Callable[[int], None],
     ) -> None:
@@ -58,6 +60,7 @@ class Orders:
         self._totals = totals
         self._chronicle = chronicle
         self._relief = relief
+        self._tampering = tampering
         self._feed = feed
         self._leave = leave
 
@@ -161,9 +164,11 @@ class Orders:
         self._balance.resize(self._supervisor.target, listeners)
         self._balance.steer(slot, desk, listeners)
         self._relief.watch(slot, listeners)
+        self._tampering.watch(slot, listeners)
 
     def _release(self) -> None:
         self._relief.release()
+        self._tampering.release()
         self._ports.release()
 
     # ── what is sent ──────────────────────────────────────────────────────────────────────────────────

@@ -90,6 +90,13 @@ class Outgrown:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlistened:
+    """Somebody had closed the worker's listener. Its event loop may have given it up, as uvloop does."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time went on. Of each worker its heartbeat and its load, as the scoreboard has them."""
 
@@ -165,6 +172,7 @@ Event = (
     | Deaf
     | WorkerExited
     | Outgrown
+    | Unlistened
     | Tick
     | Stuck
     | StopRequested

@@ -91,6 +91,8 @@ class Supervisor:
                 self._on_exited(self.workers[number], event, now)
             case ev.Outgrown(number, detail):
                 self._rollout.recycle(self.workers[number], Reason.MAX_RSS, detail, now)
+            case ev.Unlistened(number):
+                self._rollout.recycle(self.workers[number], Reason.RESTART, "its listener was closed", now)
             case ev.Tick(pulses, loads):
                 for number, load in loads.items():
                     self.workers[number].load = load

@@ -1,0 +1,44 @@
+"""A worker that was taken over turns on the listener it serves: its slot is well again, all by itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+
+import pytest
+
+from tests.conftest import Launch, Launched
+from tests.whole.lines import Line, wait_until
+
+
+def served_by(server: Launched, connections: int = 40) -> Counter[str]:
+    """How many of so many fresh connections each slot had. All are answered."""
+    found: Counter[str] = Counter()
+    for _ in range(connections):
+        with Line(server.port) as line:
+            found[line.ask().who["slot"]] += 1
+    return found
+
+
+@pytest.mark.parametrize("balance", ["auto", "hash"])
+@pytest.mark.parametrize("path", ["/shutdown", "/elsewhere"])
+def test_a_listener_that_listens_no_more_is_opened_again(launch: Launch, balance: str, path: str) -> None:
+    server = launch("saboteur:app", "--workers", "2", "--balance", balance).ready(2)
+    with Line(server.port) as line, contextlib.suppress(EOFError):
+        line.ask(path)
+    slot = server.wait_for(
+        r"WARNING .*the listener of slot (\d) was closed by some worker: it listens again"
+    )[1]
+    server.wait_for(rf"worker in slot {slot} will be recycled")
+    server.wait_for(rf"slot {slot} is ready .*reason: restart")
+    wait_until(lambda: served_by(server).keys() == {"0", "1"}, lambda: server.output)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("balance", ["auto", "hash"])
+def test_a_program_that_a_worker_attached_does_not_stay(launch: Launch, balance: str) -> None:
+    server = launch("saboteur:app", "--workers", "2", "--balance", balance).ready(2)
+    with Line(server.port) as line:
+        assert line.ask("/program").status == 200
+    wait_until(lambda: served_by(server).keys() == {"0", "1"}, lambda: server.output)
+    assert server.stop() == 0
