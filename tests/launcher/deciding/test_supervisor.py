@@ -549,6 +549,13 @@ def test_recycling_is_one_at_a_time() -> None:
     assert spawns(actions) == [(1, Reason.MAX_RSS)]
 
 
+def test_a_worker_whose_listener_was_closed_is_replaced() -> None:
+    play = Play(policy(2)).begin().served()
+    assert spawns(play.feed(ev.Unlistened(1))) == [(0, Reason.RESTART)]
+    assert spawns(play.feed(ev.Unlistened(1))) == []
+    assert drained(play.ready(3)) == [1]
+
+
 def test_the_same_limit_twice_is_one_recycling() -> None:
     play = Play(policy(1)).begin().served()
     play.feed(limit(1))

@@ -203,6 +203,11 @@ class World(RuleBasedStateMachine):
         max_rss = reason is Reason.MAX_RSS
         self.feed(ev.Outgrown(number, "limit") if max_rss else ev.Heard(number, LimitReached(1)))
 
+    @precondition(lambda self: self.ready)
+    @rule(data=st.data())
+    def has_its_listener_closed(self, data: st.DataObject) -> None:
+        self.feed(ev.Unlistened(data.draw(st.sampled_from(sorted(self.ready)))))
+
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def falls_silent_or_turns(self, data: st.DataObject) -> None:
