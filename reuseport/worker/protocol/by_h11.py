@@ -42,6 +42,8 @@ class TransferableH11(Kept, H11Protocol):
     tasks: Any
     app: Any
     access_logger: Any
+    rested = NEVER
+    round = NEVER
     _asked = False
 
     def __init__(

@@ -27,6 +27,7 @@ from reuseport.worker.protocol.forwarded import NAMES as FORWARDED
 from reuseport.worker.protocol.kept import Kept, quiet
 from reuseport.worker.protocol.state import State
 
+SLASH, HASH = b"/#"
 BEGUN: dict[str, Any] = {}
 """The scope of a request whose headers are not complete."""
 NOTED = FORWARDED | {b"expect"}
@@ -34,21 +35,76 @@ NOTED = FORWARDED | {b"expect"}
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 
+def in_a_fresh_context(loop: asyncio.AbstractEventLoop) -> Callable[[Any], asyncio.Task[None]]:
+    """The loop's `create_task`, with nothing of the context that it is called in: --reset-contextvars."""
+    return lambda run: loop.create_task(run, context=contextvars.Context())
+
+
 class TransferableHttpTools(Kept, HttpToolsProtocol):
     """A connection read by httptools."""
+
+    # In front of the dictionary that uvicorn's class has: with all of these in it, it would be slow to fill
+    # and to read, and two kilobytes for each connection (CPython shares keys of 30 attributes at most).
+    __slots__ = (
+        "_drained",
+        "abandon",
+        "access_logger",
+        "activity",
+        "answer",
+        "app",
+        "app_state",
+        "asgi_version",
+        "base",
+        "begun",
+        "client",
+        "config",
+        "connections",
+        "count",
+        "create_task",
+        "cycle",
+        "expect_100_continue",
+        "forwarded",
+        "headers",
+        "heads",
+        "keeping",
+        "limit_concurrency",
+        "log_access",
+        "logger",
+        "loop",
+        "newcomer",
+        "noted",
+        "parser",
+        "pipeline",
+        "read_paused",
+        "rested",
+        "root_path",
+        "round",
+        "running",
+        "scheme",
+        "scope",
+        "server",
+        "server_state",
+        "tasks",
+        "timeout_keep_alive",
+        "timeout_keep_alive_task",
+        "transport",
+        "url",
+        "write_paused",
+        "ws_protocol_class",
+    )
 
     server_state: State
     app: Any
     tasks: Any
     """The Load."""
     base: dict[str, Any]
+    """What the scopes of all requests have in common."""
     count: Callable[[int, int], None]
     answer: Callable[[int], None]
     cycle: Cycle | None  # type: ignore[assignment]
+    """The one of the request that came last."""
     scope: Any
     pipeline: list[Cycle]  # type: ignore[assignment]
-    newcomer = False
-    """Accepted by us, and has not asked yet."""
 
     def __init__(
         self,
@@ -64,10 +120,13 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
         self.server_state = server_state
         self.connections = server_state.connections
         self.tasks = server_state.load
-        self.loop = _loop or asyncio.get_event_loop()
+        self.heads = server_state.heads
+        self.loop = loop = _loop or asyncio.get_event_loop()
+        self.create_task = loop.create_task if not config.reset_contextvars else in_a_fresh_context(loop)
         self.app = shared.app
         self.forwarded = shared.forwarded
         self.keeping = shared.keeping
+        self.activity = server_state.activity
         self.logger = shared.logger
         self.access_logger = shared.access_logger
         self.ws_protocol_class = shared.ws_protocol_class
@@ -92,14 +151,17 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
         self._drained: asyncio.Event | None = None
         self.pipeline = []
         self.cycle = None
-        """The one of the request that came last."""
         self.running: Cycle | None = None
         """The one that is answered now, or was last."""
         self.begun: Cycle | None = None
         """To be started when what has come is parsed."""
-        self.scope = None
+        self.scope = self.headers = None  # type: ignore[assignment]
+        self.expect_100_continue = False
         self.noted: list[bytes] = []
         """Which headers of NOTED have come."""
+        self.newcomer = False
+        """Accepted by us, and has not asked yet."""
+        self.rested = self.round = NEVER
 
     def arrived(self) -> None:
         """It was accepted: load until it asks."""
@@ -120,6 +182,14 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
             "client": self.client,
             "scheme": self.scheme,
             "root_path": self.root_path,
+            # Each request's own. A copy that has them need not grow.
+            "method": None,
+            "path": None,
+            "raw_path": None,
+            "query_string": None,
+            "headers": None,
+            "state": None,
+            "extensions": None,
         }
         if self.logger.isEnabledFor(TRACE_LOG_LEVEL):
             self._trace("connection made")
@@ -218,7 +288,7 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
         if parser.should_upgrade() and self._should_upgrade():
             return
         url = self.url
-        if url[:1] == b"/" and b"#" not in url:
+        if url[0] == SLASH and HASH not in url:
             # What httptools.parse_url makes of it, for the parser has let no other characters through.
             raw_path, _, query = url.partition(b"?")
         else:
@@ -287,29 +357,20 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope:
             cycle.more_body = False
-            cycle.tell()
+            cycle.news = True
+            if cycle.event is not None:
+                cycle.event.set()
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────
 
     def _start(self, cycle: Cycle) -> None:
         self.running = cycle
-        if self.config.reset_contextvars:
-            task = self.loop.create_task(cycle.run(), context=contextvars.Context())
-        else:
-            task = self.loop.create_task(cycle.run())
-        cycle.task = task
+        cycle.task = task = self.create_task(cycle.run())
         if self.newcomer:
             self.newcomer = False
             cycle.begun = self.tasks.ask(self, task)
         else:
             cycle.begun = self.tasks.begin(task)
-
-    def head_waits(self, cycle: Cycle) -> None:
-        """A response has begun: the first part of its body comes at once, or in another turn of the loop."""
-        state = self.server_state
-        if not state.heads:
-            self.loop.call_soon(state.write_heads)
-        state.heads.append(cycle)
 
     def on_response_complete(self) -> None:
         """The next request's turn, or rest."""
@@ -322,8 +383,15 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
             self.resume_reading()
         if self.pipeline:
             self._start(self.pipeline.pop(0))
-        else:
+        elif (
+            self.round != self.activity.round
+            or self.keeping.by_timers
+            or self.server_state.on_idle is not None
+        ):
             self.rest()
+        else:
+            # What `rest` would do, for most requests find nothing to be told.
+            self.rested = self.keeping.looks
 
     # ── flow control ──────────────────────────────────────────────────────────────────────────────────
 

@@ -44,10 +44,11 @@ class Connection(Protocol):
     count: Callable[[int, int], None]
     answer: Callable[[int], None]
     abandon: Callable[[], None]
+    heads: list[Cycle]
+    """Begun in this turn of the event loop; at its end, those that wait for their bodies are written."""
+    loop: asyncio.AbstractEventLoop
+    server_state: Any
     log_access: Callable[[Any, int], None] | None
-
-    def head_waits(self, cycle: Cycle, /) -> None:
-        """A response has begun: the first part of its body comes at once, or in another turn of the loop."""
 
     def on_response_complete(self) -> None:
         """All of it is written."""
@@ -208,7 +209,10 @@ class Cycle:
             connection.count(self.status, _now() - self.begun)
         else:
             connection.answer(self.status)  # uvicorn's word, not the application's
-        self._write(parts, body)
+        if len(body) < LARGE:
+            self.transport.write(b"".join(parts))
+        else:
+            self._write(parts, body)
         self.response_complete = True
         self.news = True
         if self.event is not None:
@@ -273,7 +277,11 @@ class Cycle:
         if not (self.keep_alive or says_close):
             end = b"connection: close\r\n" + end
         self.head = (status_line, defaults, own, end)
-        connection.head_waits(self)
+        # The body comes at once, or in another turn of the event loop.
+        heads = connection.heads
+        if not heads:
+            connection.loop.call_soon(connection.server_state.write_heads)
+        heads.append(self)
 
     def write_head(self) -> None:
         """Do not wait for the body any longer."""

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from reuseport.worker.protocol.activity import NEVER
 from reuseport.worker.protocol.keeping import Keeping
 from reuseport.worker.protocol.state import State
 
@@ -21,9 +20,9 @@ class Kept:
     timeout_keep_alive_task: asyncio.TimerHandle | None
     timeout_keep_alive_handler: Callable[[], None]
     keeping: Keeping
-    rested = NEVER
+    rested: int
     """The look of `keeping` in which it was answered last."""
-    round = NEVER
+    round: int
     """The last one of `activity` in which it had an answer."""
 
     def rest(self) -> None:

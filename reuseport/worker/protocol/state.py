@@ -83,10 +83,10 @@ class State(ServerState):
 
     def write_heads(self) -> None:
         """The end of a turn of the loop: who began a response and has sent nothing of its body yet waits."""
-        heads, self.heads = self.heads, []
+        heads = self.heads.copy()
+        self.heads.clear()
         for cycle in heads:
-            if cycle.head is not None:
-                cycle.write_head()
+            cycle.write_head()
 
 
 class Shared:
