@@ -10,7 +10,7 @@ from reuseport import logs
 from reuseport.channel import Channel, PeerGoneError
 from reuseport.errors import ApplicationError, ConfigurationError
 from reuseport.kernel.addresses import parse_all
-from reuseport.launcher.execution import Execution, execute
+from reuseport.launcher.execution import Execution, execute, refuse_what_does_not_fit
 from reuseport.launcher.host.identity import identity_of
 from reuseport.launcher.process import worker_environment
 from reuseport.launcher.telling.exits import explain
@@ -29,6 +29,7 @@ def check(settings: Settings) -> str:
     with the traceback when the application does not import within --startup-timeout.
     """
     parse_all(settings.binds())
+    refuse_what_does_not_fit(settings)
     # Here first, as when serving: the log files are opened by us and handed to the workers' user.
     logs.configure_launcher(settings, logs.Place("check"))
     identity = identity_of(settings)

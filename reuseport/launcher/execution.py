@@ -13,6 +13,7 @@ it imports nothing and logs nothing, for who held a lock in that moment is not t
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -24,9 +25,11 @@ from typing import NoReturn
 from reuseport import surroundings
 from reuseport.agreement import AGREEMENT
 from reuseport.channel import Channel
+from reuseport.errors import ConfigurationError
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.siginfo import HEARD
-from reuseport.messages import TO_WORKER, Failed
+from reuseport.messages import PACKET, TO_WORKER, Failed
+from reuseport.settings.table import Settings
 from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
 
 NOT_EXECUTED = 3
@@ -34,6 +37,9 @@ NOT_EXECUTED = 3
 
 # Of a process, at most: fs.nr_open (Documentation/admin-guide/sysctl/fs.rst), unless somebody has raised it.
 _MOST_DESCRIPTORS = 1024 * 1024
+
+_MAX_ARG_STRLEN = 32 * 4096
+"""Bytes of a variable of the environment at most, with its name and the zero (execve(2))."""
 
 # Not -m, which would import from the current directory before anything of ours runs, and would not find us
 # where only the launcher's own script knows that we are there (pex, shiv, zipapp). What an interpreter has
@@ -84,6 +90,21 @@ class Execution:
     def close(self) -> None:
         """Close the pidfd."""
         os.close(self.pidfd)
+
+
+def refuse_what_does_not_fit(settings: Settings) -> None:
+    """Raise ConfigurationError for more than a worker is handed, in a variable and in its Start message."""
+    message = len(json.dumps(settings.to_json())) + 1024  # and the numbers beside them
+    variable = max(map(len, surroundings.given.encoded().values())) + len(surroundings.VARIABLE) + 2
+    for size, most, what in (
+        (message, PACKET, "the settings"),
+        (variable, _MAX_ARG_STRLEN, "command line and sys.path"),
+    ):
+        if size > most:
+            raise ConfigurationError(
+                f"{what} are too long for a worker to be told: {size} bytes, of {most}; give fewer or shorter"
+                " values (--header, --reload-include …), or a shorter PYTHONPATH"
+            )
 
 
 def execute(

@@ -25,8 +25,9 @@ _NOT_FOR_WORKERS = (
     "LISTEN_PID",
     "LISTEN_PIDFDID",
     "LISTEN_FDNAMES",
+    "REUSEPORT_SSL_KEYFILE_PASSWORD",
 )
-"""What the service manager says to the launcher alone (sd_notify(3), sd_listen_fds(3))."""
+"""What the service manager says to the launcher alone (sd_notify(3), sd_listen_fds(3)), and our secret."""
 
 MOST_MESSAGES = 200
 """That a worker may say at once; in all its life it has a handful to say, and one for each SIGTERM."""

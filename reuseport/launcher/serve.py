@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 
-from reuseport import logs
+from reuseport import logs, surroundings
 from reuseport.instance import Attach
 from reuseport.launcher import ports, siginfo
 from reuseport.launcher.autoreload import watching
 from reuseport.launcher.balance import chosen
 from reuseport.launcher.deciding.slots import Policy
+from reuseport.launcher.execution import refuse_what_does_not_fit
 from reuseport.launcher.host.identity import give_up, identity_of
 from reuseport.launcher.host.limits import auto_workers, host_limits
 from reuseport.launcher.host.pidfile import PidFile
@@ -44,6 +45,8 @@ def serve(settings: Settings, admin: Admin | None = None) -> int:
 
 
 def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
+    refuse_what_does_not_fit(settings)
+    _warn_of_what_all_can_read()
     identity = identity_of(settings)
     workers = settings.workers
     if workers == "auto":
@@ -68,6 +71,14 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
         relay.begin()
         stack.enter_context(watching(settings))
         return Launcher(settings, policy, held, balance, relay, identity).run(attach)
+
+
+def _warn_of_what_all_can_read() -> None:
+    if any(word.partition("=")[0] == "--ssl-keyfile-password" for word in surroundings.given.argv[1:]):
+        log.warning(
+            "everybody on this machine can read --ssl-keyfile-password in the list of processes: give"
+            " --ssl-keyfile-password-file, or REUSEPORT_SSL_KEYFILE_PASSWORD"
+        )
 
 
 def policy_of(settings: Settings, workers: int) -> Policy:

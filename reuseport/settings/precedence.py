@@ -60,6 +60,12 @@ def load(
         given.update(_from_environment({**_from_env_file(env_file.value), **environment}))
     given.update(typed)
     _refuse_contradicting_addresses(given)
+    if "ssl_keyfile_password_file" in given:
+        if "ssl_keyfile_password" in given:
+            both = f"{given['ssl_keyfile_password'].place} and {given['ssl_keyfile_password_file'].place}"
+            raise ConfigurationError(f"{both} both say the password: give one of them")
+        place = given["ssl_keyfile_password_file"]
+        given["ssl_keyfile_password"] = place.instead(_first_line(place))
     for first, second in _SECOND_NAMES.items():
         if second in given and (first not in given or given[first].level < given[second].level):
             given[first] = given[second].instead(float(given[second].value))
@@ -118,6 +124,15 @@ def _from_env_file(path: str) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read --env-file {path}: {error}") from error
     return {name: values[name] or "" for name in ("WEB_CONCURRENCY",) if name in values}
+
+
+def _first_line(place: Given) -> str:
+    try:
+        with Path(place.value).open(encoding="utf-8") as file:
+            return file.readline(4096).rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigurationError(f"{place.place}: cannot read {place.value}: {reason}") from error
 
 
 def _split(flag: Flag, text: str) -> str | list[str]:

@@ -69,6 +69,7 @@ _admin = Topic("Control and admin")
 _listen, _run, _speak = Topic("uvicorn: address"), Topic("uvicorn: application"), Topic("uvicorn: protocols")
 _head, _limit, _log = Topic("uvicorn: headers"), Topic("uvicorn: limits"), Topic("uvicorn: logs")
 _tls, _watch = Topic("uvicorn: TLS"), Topic("uvicorn: reload")
+_secrets = Topic("TLS")
 
 _NAT = integer(0)
 _PATHS = texts("PATH", separator=":")
@@ -139,6 +140,10 @@ class Settings:
         None, text("USER"), "Run the workers as this user, a name or a number.", "-u", "--user"
     )
     group: str | None = _identity(None, text("GROUP"), "Run the workers with this group.", "-g", "--group")
+
+    ssl_keyfile_password_file: str | None = _secrets(
+        None, text("PATH"), "The first line of this file is the private key's password."
+    )
 
     worker_lifetime: float = _recycling(0.0, DURATION, "Replace a worker of this age; 0 = never.")
     worker_lifetime_jitter: float = _recycling(
@@ -260,7 +265,7 @@ class Settings:
     )
     ssl_certfile: str | None = _tls(None, text("PATH"), "Certificate chain; turns TLS on.")
     ssl_keyfile_password: str | None = _tls(
-        None, PASSWORD, "Password of the private key; safer in the environment."
+        None, PASSWORD, "Password of the private key; everybody on the machine can read it here."
     )
     ssl_version: int = _tls(17, _NAT, "ssl.PROTOCOL_… as a number; 17 is PROTOCOL_TLS_SERVER.")
     ssl_cert_reqs: int = _tls(0, integer(0, 2), "Client certificates: 0 none, 1 optional, 2 required.")

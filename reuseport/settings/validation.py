@@ -115,7 +115,7 @@ def _refusal(settings: Settings, certificate: str, password: _Password, error: E
             f"the private key in {key} does not belong to the certificate in {certificate}: give its own key"
         )
     if password.asked and settings.ssl_keyfile_password is None:
-        return f"the private key in {key} is encrypted: give --ssl-keyfile-password"
+        return f"the private key in {key} is encrypted: give --ssl-keyfile-password-file"
     if password.asked:
         return f"--ssl-keyfile-password does not open the private key in {key}: give the right password"
     if b"-----BEGIN CERTIFICATE-----" not in Path(certificate).read_bytes():

@@ -470,6 +470,30 @@ def test_a_wrong_password_is_named(pem: dict[str, str]) -> None:
         validate(Settings(ssl_certfile=pem["cert"], ssl_keyfile=pem["locked"], ssl_keyfile_password="open"))
 
 
+def test_the_password_may_lie_in_a_file(tmp_path: Path, pem: dict[str, str]) -> None:
+    file = tmp_path / "password"
+    given = {
+        "ssl_certfile": pem["cert"],
+        "ssl_keyfile": pem["locked"],
+        "ssl_keyfile_password_file": str(file),
+    }
+    for text in ("sesame", "sesame\n", "sesame\r\nand more\n"):
+        file.write_bytes(text.encode())
+        assert load(given, {}, tmp_path).ssl_keyfile_password == "sesame"
+    file.write_text(" sesame\n")
+    with pytest.raises(ConfigurationError, match="does not open"):
+        load(given, {}, tmp_path)
+    with pytest.raises(
+        ConfigurationError, match=r"SSL_KEYFILE_PASSWORD and --ssl-keyfile-password-file both"
+    ):
+        load(given, {"REUSEPORT_SSL_KEYFILE_PASSWORD": "sesame"}, tmp_path)
+    file.unlink()
+    with pytest.raises(
+        ConfigurationError, match=r"--ssl-keyfile-password-file: cannot read .*: No such file"
+    ):
+        load(given, {}, tmp_path)
+
+
 def test_tls_values_that_openssl_refuses_are_named(pem: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="--ssl-ciphers 'XYZ'"):
         validate(Settings(ssl_certfile=pem["both"], ssl_ciphers="XYZ"))

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 
 from tests.conftest import APPS, Launch, Launched
 from tests.whole.clients import client, environment, kept_port, meet_all
@@ -170,3 +172,48 @@ def test_the_launcher_imports_neither_the_application_nor_what_runs_it(
     for library in ("httptools", "uvloop"):
         assert library in worker
         assert library not in launcher
+
+
+# ── a secret ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("how", ["flag", "variable", "file"])
+def test_the_password_of_a_key_is_not_to_be_read_by_others(how: str, launch: Launch, tmp_path: Path) -> None:
+    issued = trustme.CA().issue_cert("localhost")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"sesame"),
+    )
+    (tmp_path / "key").write_bytes(key)
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    (tmp_path / "password").write_text("sesame\n")
+    words = {
+        "flag": ["--ssl-keyfile-password", "sesame"],
+        "variable": [],
+        "file": ["--ssl-keyfile-password-file", "password"],
+    }[how]
+    env = {"REUSEPORT_SSL_KEYFILE_PASSWORD": "sesame"} if how == "variable" else {}
+    server = launch("plain:app", "--ssl-certfile", "cert", "--ssl-keyfile", "key", *words, env=env).ready(1)
+    with client() as asking:
+        assert asking.get(server.url.replace("http:", "https:")).status_code == 200
+    (worker,) = server.workers().values()
+    for pid, file in ((server.pid, "cmdline"), (worker, "cmdline"), (worker, "environ")):
+        told = b"sesame" in Path(f"/proc/{pid}/{file}").read_bytes()
+        assert told == (how == "flag" and (pid, file) != (worker, "cmdline")), (pid, file)
+    assert server.count("everybody on this machine can read --ssl-keyfile-password") == (how == "flag")
+    assert server.stop() == 0
+    assert "sesame" not in server.output
+
+
+def test_settings_that_no_worker_can_be_told_are_refused(launch: Launch, tmp_path: Path) -> None:
+    lines = ",\n".join(f'"X-{number}:{"v" * 90}"' for number in range(2500))
+    (tmp_path / "reuseport.toml").write_text(f"headers = [{lines}]\n")
+    server = launch("plain:app")
+    assert server.wait() == 2
+    assert "the settings are too long for a worker to be told" in server.output
+    (tmp_path / "reuseport.toml").unlink()
+    server = launch("plain:app", *("--reload-exclude", "x" * 100) * 1200)
+    assert server.wait() == 2
+    assert "command line and sys.path are too long for a worker to be told" in server.output
+    assert "serves plain:app" not in server.output
