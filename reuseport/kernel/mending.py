@@ -1,9 +1,8 @@
 """What any holder of a listener can do to it, and how another holder undoes that.
 
 A listener and its duplicates are one socket: shutdown(2) or connect(2) through any of them, and it listens no
-more for all; a classic BPF program may be attached by everybody who has a member of the group, or can bind
-one. SO_LOCK_FILTER would not help: who steers must attach, too, and a worker's user may join with a socket of
-its own.
+more for all; a classic BPF program may be attached through any of them. SO_LOCK_FILTER would not help: who
+steers must attach, too, and once set it is never undone; and it lets everybody detach.
 """
 
 from __future__ import annotations
