@@ -165,9 +165,9 @@ def test_every_key_of_the_file_is_heard(tmp_path: Path) -> None:
 # ── signals and exit codes ────────────────────────────────────────────────────────────────────────────
 
 
-def caught_signals(pid: int) -> set[str]:
-    """The signals a process has handlers for (SigCgt in proc_pid_status(5): bit n-1 is signal n)."""
-    found = re.search(r"^SigCgt:\s+([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+def heard_signals(pid: int) -> set[str]:
+    """Signals that wait for a process to read them (SigBlk in proc_pid_status(5): bit n-1 is signal n)."""
+    found = re.search(r"^SigBlk:\s+([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     mask = int(found[1], 16)
     return {number.name for number in signal.Signals if mask & 1 << (number - 1)}
@@ -177,7 +177,7 @@ def test_the_running_launcher_handles_the_signals_of_the_table(launch: Launch) -
     server = launch("plain:app").ready(1)
     told = {name for cell, _ in rows("Signals", "signal") for name in re.findall(r"SIG\w+", cell)}
     # The kernel's word about a zombie is no message to the launcher.
-    assert told == caught_signals(server.pid) - {"SIGCHLD"}
+    assert told == heard_signals(server.pid) - {"SIGCHLD"}
 
 
 def test_the_room_for_scaling_is_told() -> None:
