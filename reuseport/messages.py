@@ -1,7 +1,7 @@
 """What launcher and worker say to each other: plain data, one alphabet each way. `channel` carries it.
 
     launcher → worker    Start, first and once · Foster, Unfoster · Pass · Drain · ReopenLogs
-    worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster
+    worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · ShuttingDown
 
 Whole numbers are 0 to 2**53, seconds 0 to 1e9. Slots are named by their numbers; the descriptors that belong
 to a message are the launcher's to add.
@@ -126,9 +126,16 @@ class CannotFoster:
     slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class ShuttingDown:
+    """The drain is over, with `cut_off` requests cancelled: the application's lifespan shutdown begins."""
+
+    cut_off: int
+
+
 ToWorker: TypeAlias = Start | Drain | Foster | Unfoster | Pass | ReopenLogs
 """What the launcher says."""
-ToLauncher: TypeAlias = Listens | Ready | Failed | LimitReached | Leaving | CannotFoster
+ToLauncher: TypeAlias = Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | ShuttingDown
 """What a worker says."""
 Message: TypeAlias = ToWorker | ToLauncher
 
@@ -155,7 +162,7 @@ TO_WORKER: Alphabet[ToWorker] = Alphabet(
 )
 """253: SCM_MAX_FD, include/net/scm.h."""
 TO_LAUNCHER: Alphabet[ToLauncher] = Alphabet(
-    _named(Listens, Ready, Failed, LimitReached, Leaving, CannotFoster),
+    _named(Listens, Ready, Failed, LimitReached, Leaving, CannotFoster, ShuttingDown),
     most_text=MOST_TEXT,
     most_descriptors=0,
 )

@@ -168,7 +168,7 @@ def _failed(record: dict[str, Any]) -> bool:
             return True
         case "killed":
             # One that drained for too long is no loss.
-            return bool(record["cause"] != "graceful_timeout")
+            return record["cause"] not in ("graceful_timeout", "shutdown_timeout")
     return False
 
 

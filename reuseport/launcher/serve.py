@@ -90,6 +90,7 @@ def policy_of(settings: Settings, workers: int) -> Policy:
         starts_at_once=max(2, len(os.sched_getaffinity(0))),
         graceful_timeout=settings.graceful_timeout,
         shutdown_delay=settings.shutdown_delay,
+        shutdown_timeout=settings.shutdown_timeout,
         worker_timeout=settings.worker_timeout,
         startup_timeout=settings.startup_timeout,
         lifetime=settings.worker_lifetime,

@@ -110,6 +110,11 @@ class Settings:
     graceful_timeout: float = _workers(
         30.0, DURATION, "How long a worker may finish its requests when it must go."
     )
+    shutdown_timeout: float | None = _workers(
+        None,
+        DURATION,
+        "How long lifespan shutdown may take; 0 = no limit. Without it none in a stop, else 30s.",
+    )
     shutdown_delay: float = _workers(
         0.0, DURATION, "Serve on for so long after SIGTERM, while load balancers notice."
     )

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 STARTUP_FAILURE = 3
 """uvicorn's exit status for the same."""
 LAST_GRACE = 5.0
-"""Seconds beyond the graceful timeout after which a worker without a launcher ends itself, hang or not."""
+"""Seconds beyond all timeouts after which a worker without a launcher ends itself, hang or not."""
+SHUTDOWN = 30.0
+"""Seconds of lifespan shutdown when the launcher is gone, unless a limit is set: nobody else would end it."""
 
 log = logging.getLogger("uvicorn.error")
 
@@ -111,10 +113,15 @@ async def serve(
     def on_listen() -> None:
         channel.send(Listens())
 
+    def on_drained(watch: bond.Watch, cut_off: int) -> None:
+        watch.grant((settings.shutdown_timeout or SHUTDOWN) + LAST_GRACE)
+        control.on_drained(cut_off)
+
     def on_ready() -> None:
         loop = asyncio.get_running_loop()
         # In this order: as long as we are tied, our parent is the launcher.
-        bond.watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
+        watch = bond.Watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
+        server.on_drained = functools.partial(on_drained, watch)
         bond.loosen()
         meter.start(loop, own, [state.look, control.rebalancing.publish, memory.look])
         control.start(loop)

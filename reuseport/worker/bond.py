@@ -36,20 +36,32 @@ def loosen() -> None:
     _set_death_signal(0)
 
 
-def watch(launcher: int, patience: float) -> None:
-    """Once the launcher is gone, dump all stacks and exit after `patience` seconds, whatever hangs.
+class Watch:
+    """Once the launcher is gone: dump all stacks and exit after `patience` seconds, whatever hangs."""
 
-    Raises OSError (pidfd_open(2)).
-    """
-    pidfd = os.pidfd_open(launcher)
-    threading.Thread(target=_end_after, args=(pidfd, patience), name="launcher-watch", daemon=True).start()
+    def __init__(self, launcher: int, patience: float) -> None:
+        """Raises OSError (pidfd_open(2))."""
+        self._patience = patience
+        self._gone = False
+        pidfd = os.pidfd_open(launcher)
+        threading.Thread(target=self._wait, args=(pidfd,), name="launcher-watch", daemon=True).start()
 
+    def grant(self, patience: float) -> None:
+        """From now on, so many seconds."""
+        self._patience = patience
+        if self._gone:
+            self._set()
 
-def _end_after(pidfd: int, patience: float) -> None:
-    gone = select.poll()
-    gone.register(pidfd, select.POLLIN)
-    gone.poll()
-    faulthandler.dump_traceback_later(patience, exit=True)
+    def _wait(self, pidfd: int) -> None:
+        gone = select.poll()
+        gone.register(pidfd, select.POLLIN)
+        gone.poll()
+        # In this order, and `grant` in its own: whoever is later sees what the other has written.
+        self._gone = True
+        self._set()
+
+    def _set(self) -> None:
+        faulthandler.dump_traceback_later(self._patience, exit=True)
 
 
 def _set_death_signal(number: int) -> None:

@@ -18,6 +18,7 @@ from reuseport.messages import (
     Pass,
     Ready,
     ReopenLogs,
+    ShuttingDown,
     ToWorker,
     Unfoster,
 )
@@ -112,6 +113,10 @@ class Control:
         if self._leaving:
             self._drain(self._graceful_timeout, [])
         self._leaving = True
+
+    def on_drained(self, cut_off: int) -> None:
+        """Requests are over, and lifespan shutdown has a time of its own."""
+        self._send(ShuttingDown(cut_off))
 
     def _count(self, most: int) -> None:
         """Tell the launcher once when `most` requests are answered."""

@@ -73,6 +73,8 @@ class Server(uvicorn.Server):
         self._drain_asked = asyncio.Event()
         self.on_terminate: Callable[[], None] = lambda: None
         """Called in the event loop when somebody wants this worker to go: by SIGTERM, or by `should_exit`."""
+        self.on_drained: Callable[[int], None] = lambda _: None
+        """Called when requests are over, with the number of those cut off: lifespan shutdown begins."""
         self._process = os.getpid()
         self._terminated = False
         """By somebody's SIGTERM, which the application's handlers have seen."""
@@ -215,7 +217,7 @@ class Server(uvicorn.Server):
                 linger_until = deadline
                 self._close_connections()
         departure.end()
-        await self._cut_off()
+        self.on_drained(await self._cut_off())
         await self.lifespan.shutdown()
 
     def _tell_of_the_unfinished(self) -> None:
@@ -256,8 +258,8 @@ class Server(uvicorn.Server):
                 self.protocol, connection, ssl=self.config.ssl
             )
 
-    async def _cut_off(self) -> None:
-        """The patience is over: close what is open, cancel what runs."""
+    async def _cut_off(self) -> int:
+        """The patience is over: close what is open, cancel what runs; how many tasks."""
         tasks = list(self.server_state.tasks)
         self._close_connections()
         if tasks:
@@ -265,6 +267,7 @@ class Server(uvicorn.Server):
             for task in tasks:
                 task.cancel(msg="Task cancelled, graceful timeout exceeded")
             await asyncio.wait(tasks, timeout=1.0)
+        return len(tasks)
 
     def _close_connections(self) -> None:
         """uvicorn's word for each protocol: idle HTTP closes, a response says close, WebSocket sends 1012."""

@@ -33,6 +33,7 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     sys.stderr.write(f"lifespan shutdown in slot {os.environ['REUSEPORT_SLOT']}\n")
+    await asyncio.sleep(float(os.environ.get("TEST_SHUTDOWN_SECONDS", "0")))
     await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -79,10 +79,38 @@ def test_stream_without_end_is_cut_after_the_graceful_timeout(launch: Launch) ->
                 pass
         except httpx.RemoteProtocolError:
             pass  # the chunked body ends without its last chunk: cut, which the client may know
-    assert server.wait() == 0
+    assert server.wait() == 1, "a request was cut off"
     # By itself, within the grace: the launcher had not to kill it, and lifespan shutdown ran.
     assert server.count("did not end in time") == 0
     assert server.count("lifespan shutdown in slot") == 2
+
+
+def test_lifespan_shutdown_is_no_request_and_may_take_longer(launch: Launch) -> None:
+    # Longer than requests may take and a kill comes after that, which time itself has to show.
+    flags = ("--workers", "2", "--graceful-timeout", "500ms")
+    server = launch("plain:app", *flags, env={"TEST_SHUTDOWN_SECONDS": "7"}).ready(2)
+    assert server.stop() == 0
+    assert server.count("Application shutdown complete") == 2
+    assert server.count("SIGKILL") == 0
+
+
+def test_lifespan_shutdown_beyond_its_own_limit_is_killed(launch: Launch) -> None:
+    env = {"TEST_SHUTDOWN_SECONDS": "600"}
+    server = launch("plain:app", "--shutdown-timeout", "500ms", env=env).ready(1)
+    server.signal(signal.SIGHUP)
+    over = r"lifespan shutdown in slot 0 was not over within 0\.5 s \(--shutdown-timeout\): SIGKILL"
+    server.wait_for(over)
+    server.signal(signal.SIGTERM)
+    server.wait_for(over)
+    assert server.wait() == 1
+
+
+def test_a_second_signal_does_not_wait_for_lifespan_shutdown(launch: Launch) -> None:
+    server = launch("plain:app", env={"TEST_SHUTDOWN_SECONDS": "600"}).ready(1)
+    server.signal(signal.SIGTERM)
+    server.wait_for("lifespan shutdown in slot 0")
+    server.signal(signal.SIGQUIT)
+    assert server.wait() == 1
 
 
 def test_handler_that_ignores_its_end_is_killed(launch: Launch) -> None:

@@ -111,7 +111,7 @@ def test_a_worker_whose_launcher_is_gone_already_exits_at_once() -> None:
     "hang", ["ctypes.CDLL(None).pause()", "select.select([], [], [])", "while True: pass"]
 )
 def test_a_worker_that_hangs_without_its_launcher_is_ended_and_shows_where(hang: str) -> None:
-    more = f"import ctypes, select\nbond.watch(launcher, 0.05)\nbond.loosen()\nos.write(1, b'.')\n{hang}"
+    more = f"import ctypes, select\nbond.Watch(launcher, 0.05)\nbond.loosen()\nos.write(1, b'.')\n{hang}"
     with family(more) as both:
         assert both.said() == b"."
         both.kill_parent()
@@ -122,7 +122,7 @@ def test_a_worker_that_hangs_without_its_launcher_is_ended_and_shows_where(hang:
 
 
 def test_as_long_as_the_launcher_lives_nobody_is_ended() -> None:
-    with family("import select\nbond.watch(launcher, 0.01)\nbond.loosen()") as both:
+    with family("import select\nbond.Watch(launcher, 0.01)\nbond.loosen()") as both:
         assert both.said() == b"."
         assert not select.select([both.child], [], [], 0.2)[0]
         both.kill_parent()

@@ -10,7 +10,16 @@ import enum
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from reuseport.messages import CannotFoster, Failed, Leaving, LimitReached, Listens, Ready, ToLauncher
+from reuseport.messages import (
+    CannotFoster,
+    Failed,
+    Leaving,
+    LimitReached,
+    Listens,
+    Ready,
+    ShuttingDown,
+    ToLauncher,
+)
 
 
 class Said(enum.Enum):
@@ -20,6 +29,7 @@ class Said(enum.Enum):
     FAILED = "that it failed"
     LISTENS = "that it listens"
     READY = "that it is ready"
+    SHUTTING_DOWN = "that it shuts down"
 
 
 CONVERSATION: Mapping[tuple[Said, type[ToLauncher]], Said] = MappingProxyType(
@@ -35,6 +45,10 @@ CONVERSATION: Mapping[tuple[Said, type[ToLauncher]], Said] = MappingProxyType(
         (Said.READY, LimitReached): Said.READY,
         (Said.READY, Leaving): Said.READY,
         (Said.READY, CannotFoster): Said.READY,
+        (Said.READY, ShuttingDown): Said.SHUTTING_DOWN,
+        # The last answer may have been the one too many.
+        (Said.SHUTTING_DOWN, LimitReached): Said.SHUTTING_DOWN,
+        (Said.SHUTTING_DOWN, Leaving): Said.SHUTTING_DOWN,
     }
 )
 

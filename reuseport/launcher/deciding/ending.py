@@ -36,6 +36,13 @@ class Ending:
         """The server stops; nothing else can be asked of it."""
         return self._code is not None
 
+    def shutdown_limit(self) -> float:
+        """Seconds for lifespan shutdown, 0 = any number: in a stop nobody waits for the slot."""
+        policy = self._roster.policy
+        if policy.shutdown_timeout is not None:
+            return policy.shutdown_timeout
+        return 0.0 if self.decided else policy.held_up
+
     def begin(self, code: int, delay: float, now: float) -> None:
         """Decide it; who serves drains after `delay` seconds."""
         self._code = code
@@ -48,6 +55,8 @@ class Ending:
                 worker.deadline = now + self._roster.policy.kill_grace
             elif worker.phase is Phase.STARTING:
                 self._roster.terminate(worker, now)
+            elif worker.shuts_down and worker.phase is Phase.DRAINING:
+                self._roster.let_shut_down(worker, self.shutdown_limit(), now)
         self._roster.report(reports.stops(delay))
 
     def insists(self, now: float) -> bool:

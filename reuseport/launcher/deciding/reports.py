@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from reuseport.history import Kind, Level
 from reuseport.launcher.deciding.events import Reason, Report
+from reuseport.launcher.deciding.phases import Phase
 from reuseport.launcher.deciding.slots import Worker
 
 
@@ -81,8 +82,14 @@ def aborted(worker: Worker, why: str, reason: Reason) -> Report:
     return _of(worker, Kind.KILLED, f"{why}: stacks follow, then it is ended", "error", reason.value)
 
 
-def killed(worker: Worker) -> Report:
+def killed(worker: Worker, shutdown_limit: float) -> Report:
     """It was told to end and did not."""
+    if worker.shuts_down and worker.phase is Phase.DRAINING:
+        text = (
+            f"lifespan shutdown in slot {worker.slot} was not over within {shutdown_limit:g} s "
+            f"(--shutdown-timeout): SIGKILL"
+        )
+        return _of(worker, Kind.KILLED, text, "warning", "shutdown_timeout")
     text = f"worker in slot {worker.slot} did not end in time: SIGKILL"
     return _of(worker, Kind.KILLED, text, "warning", "graceful_timeout")
 

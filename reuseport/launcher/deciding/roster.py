@@ -62,6 +62,11 @@ class Roster:
         worker.phase = after(worker.phase, Cue.DRAIN)
         worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
 
+    def let_shut_down(self, worker: Worker, limit: float, now: float) -> None:
+        """Its requests are over: lifespan shutdown has so many seconds, 0 = any number."""
+        worker.shuts_down = True
+        worker.deadline = now + limit if limit else None
+
     def disinherit(self, worker: Worker) -> None:
         """It drains, and its heirs leave, too: the whole server stops."""
         self.tell(worker, Drain(self.policy.graceful_timeout))

@@ -25,13 +25,16 @@ class Policy:
     starts_at_once: int = 4
     graceful_timeout: float = 30.0
     shutdown_delay: float = 0.0
+    shutdown_timeout: float | None = None
+    """Of lifespan shutdown; None: any time in a stop, `held_up` where somebody waits for the slot."""
     worker_timeout: float = 30.0
     startup_timeout: float = 60.0
     lifetime: float = 0.0
     lifetime_jitter: float = 0.0
 
     # From here on nobody has needed a flag yet.
-    kill_grace: float = 5.0  # after a drain or an abort: time to run lifespan shutdown or to dump stacks
+    kill_grace: float = 5.0  # after a drain or an abort: time to cut requests off, or to dump stacks
+    held_up: float = 30.0  # for lifespan shutdown, unless the operator has said how long
     stall_after: float = 1.0  # ten missed heartbeats
     stuck_for: float = 0.5  # a foster stays for so long after its help was needed: who blocked blocks again
     excuse: float = 5.0  # whoever has no descriptor free to foster with has connections that end
@@ -60,7 +63,8 @@ class Worker:
     phase: Phase = Phase.STARTING
     said: Said = Said.NOTHING
     deadline: float | None = None
-    """When patience with a starting, draining or dying worker ends; None once SIGKILL was sent."""
+    """When patience with a starting, draining or dying worker ends; None once SIGKILL was sent, and where
+    lifespan shutdown may take as long as it likes."""
     ready_at: float | None = None
     retire_at: float | None = None
     pulse: int = 0
@@ -77,6 +81,8 @@ class Worker:
     """It was sent SIGTERM by somebody, or cannot be told anything any more."""
     blame: Blame | None = None
     """Who must act on its not becoming ready, if it has said so."""
+    shuts_down: bool = False
+    """Its requests are over, and the application's lifespan shutdown runs."""
     listens: bool = False
     """It has said that it listens, and accepts in a moment."""
 

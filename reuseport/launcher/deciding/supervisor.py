@@ -9,7 +9,8 @@ there (`roster`, `slots`), whose loop turns (`silence`), plans (`rollout`), fost
 
 Promises, checked by the property test: at most two workers in a slot; nobody drains without a ready
 successor, unless stopping or scaling down; where clients can connect somebody accepts; every worker serves
-or has a deadline or was sent SIGKILL; nothing starts while stopping; from any state a stop ends in `Exit`.
+or has a deadline or was sent SIGKILL, but for who may shut down for as long as it likes; nothing starts while
+stopping; from any state a stop ends in `Exit`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,16 @@ from reuseport.launcher.deciding.phases import SERVING, Cue, Phase, after
 from reuseport.launcher.deciding.rollout import Rollout
 from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import Policy, Slot, Stage, Worker
-from reuseport.messages import CannotFoster, Failed, Leaving, LimitReached, Listens, Ready, ToLauncher
+from reuseport.messages import (
+    CannotFoster,
+    Failed,
+    Leaving,
+    LimitReached,
+    Listens,
+    Ready,
+    ShuttingDown,
+    ToLauncher,
+)
 
 
 class Supervisor:
@@ -170,6 +180,11 @@ class Supervisor:
                 self._on_leaving(worker, now)
             case CannotFoster(slot):
                 self._roster.excuse(worker, slot, now)
+            case ShuttingDown(cut_off) if worker.phase is Phase.DRAINING:
+                self._ending.cut_short |= self._ending.decided and cut_off > 0
+                self._roster.let_shut_down(worker, self._ending.shutdown_limit(), now)
+            case ShuttingDown():
+                pass  # it is condemned; or it serves, and nothing follows from what is not true
 
     def _on_ready(self, worker: Worker, now: float) -> None:
         worker.phase = after(worker.phase, Cue.LISTENING)
@@ -295,7 +310,7 @@ class Supervisor:
                     self._first_blame = self._first_blame or Blame.APPLICATION
                 self._lost(worker, why, Reason.CRASH, now)
             else:
-                self._report(reports.killed(worker))
+                self._report(reports.killed(worker, self._ending.shutdown_limit()))
                 self._roster.kill(worker)
 
     def _retire(self, now: float) -> None:

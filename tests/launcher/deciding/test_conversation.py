@@ -20,6 +20,7 @@ from reuseport.messages import (
     LimitReached,
     Listens,
     Ready,
+    ShuttingDown,
     ToLauncher,
 )
 from tests.launcher.deciding.test_supervisor import Play, codes, killed, policy, spawns, texts, told
@@ -31,12 +32,14 @@ MESSAGES: list[ToLauncher] = [
     LimitReached(7),
     Leaving(),
     CannotFoster(1),
+    ShuttingDown(0),
 ]
 BEFORE: dict[Said, list[ToLauncher]] = {
     Said.NOTHING: [],
     Said.FAILED: [Failed("operator", "because")],
     Said.LISTENS: [Listens()],
     Said.READY: [Listens(), Ready()],
+    Said.SHUTTING_DOWN: [Listens(), Ready(), ShuttingDown(0)],
 }
 
 

@@ -19,6 +19,7 @@ from reuseport.messages import (
     LimitReached,
     Listens,
     Ready,
+    ShuttingDown,
     ToLauncher,
     ToWorker,
     Unfoster,
@@ -660,6 +661,69 @@ def test_a_stop_kills_the_slow_and_does_not_exit_0() -> None:
     play.exits(2)
     assert codes(play.exits(3)) == [1]
     assert len(spawns(play.actions)) == 3
+
+
+def test_lifespan_shutdown_takes_what_it_takes_in_a_stop() -> None:
+    play = Play(policy(2)).begin().served()
+    play.feed(ev.StopRequested())
+    play.hear(1, ShuttingDown(0))
+    play.hear(2, ShuttingDown(0))
+    assert play.supervisor.next_deadline() is None
+    play.wait(600.0)
+    play.exits(1)
+    assert codes(play.exits(2)) == [0]
+
+
+def test_lifespan_shutdown_is_limited_where_its_slot_is_held_up() -> None:
+    play = Play(policy(1)).begin().served()
+    play.feed(ev.ReloadRequested())
+    play.ready(2)
+    play.wait(7.0)
+    play.hear(1, ShuttingDown(0))
+    assert play.seconds_until(ev.Kill) == play.policy.held_up
+    assert killed(play.actions) == [1]
+    assert "lifespan shutdown in slot 0 was not over within 30 s (--shutdown-timeout)" in texts(play.actions)
+
+
+def test_a_stop_lifts_the_limit_of_who_shuts_down_already() -> None:
+    play = Play(policy(1)).begin().served()
+    play.feed(ev.ReloadRequested())
+    play.ready(2)
+    play.hear(1, ShuttingDown(0))
+    play.feed(ev.StopRequested())
+    play.hear(2, ShuttingDown(0))
+    play.wait(600.0)
+    play.exits(1)
+    assert codes(play.exits(2)) == [0]
+
+
+def test_the_operators_limit_holds_in_a_stop_too_and_0_is_none_anywhere() -> None:
+    play = Play(policy(1, shutdown_timeout=3.0)).begin().served()
+    play.feed(ev.StopRequested())
+    play.hear(1, ShuttingDown(0))
+    assert play.seconds_until(ev.Kill) == 3.0
+    assert codes(play.exits(1)) == [1]
+    play = Play(policy(1, shutdown_timeout=0.0)).begin().served()
+    play.feed(ev.ReloadRequested())
+    play.ready(2)
+    play.hear(1, ShuttingDown(0))
+    play.wait(600.0)
+    assert not killed(play.actions)
+
+
+def test_requests_that_were_cut_off_in_a_stop_are_told_by_the_exit_code() -> None:
+    play = Play(policy(1)).begin().served()
+    play.feed(ev.StopRequested())
+    play.hear(1, ShuttingDown(2))
+    assert codes(play.exits(1)) == [1]
+
+
+def test_who_says_that_it_shuts_down_and_serves_gains_nothing_by_it() -> None:
+    play = Play(policy(1, shutdown_timeout=0.0)).begin().served()
+    play.hear(1, ShuttingDown(0))
+    assert play.phase(1) is Phase.READY
+    play.feed(ev.StopRequested())
+    assert play.seconds_until(ev.Kill) == play.policy.graceful_timeout + play.policy.kill_grace
 
 
 def test_a_worker_that_dies_while_it_drains_was_cut_short() -> None:

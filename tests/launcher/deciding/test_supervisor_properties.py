@@ -29,7 +29,17 @@ from reuseport.launcher.deciding.phases import SERVING, Phase
 from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import Policy, Slot, Worker
 from reuseport.launcher.deciding.supervisor import Supervisor
-from reuseport.messages import Drain, Foster, Leaving, LimitReached, Listens, Ready, Unfoster
+from reuseport.messages import (
+    Drain,
+    Foster,
+    Leaving,
+    LimitReached,
+    Listens,
+    Ready,
+    ShuttingDown,
+    ToLauncher,
+    Unfoster,
+)
 
 CAPACITY = 5
 RECYCLES = [Reason.MAX_REQUESTS, Reason.MAX_RSS]
@@ -46,8 +56,17 @@ class World(RuleBasedStateMachine):
         delay=st.sampled_from([0.0, 3.0]),
         lifetime=st.sampled_from([0.0, 40.0]),
         at_once=st.integers(1, 4),
+        shutdown=st.sampled_from([None, 0.0, 4.0]),
     )
-    def launch(self, workers: int, seed: int, delay: float, lifetime: float, at_once: int) -> None:
+    def launch(
+        self,
+        workers: int,
+        seed: int,
+        delay: float,
+        lifetime: float,
+        at_once: int,
+        shutdown: float | None,
+    ) -> None:
         self.now = 1000.0
         self.policy = Policy(
             workers=workers,
@@ -55,6 +74,7 @@ class World(RuleBasedStateMachine):
             starts_at_once=at_once,
             graceful_timeout=8.0,
             shutdown_delay=delay,
+            shutdown_timeout=shutdown,
             worker_timeout=6.0,
             startup_timeout=9.0,
             lifetime=lifetime,
@@ -64,6 +84,8 @@ class World(RuleBasedStateMachine):
         self.alive: dict[int, ev.Spawn] = {}
         self.ready: set[int] = set()
         self.killed: set[int] = set()
+        self.drained_out: set[int] = set()
+        """Their lifespan shutdown runs."""
         self.silent: set[int] = set()
         self.fostering: set[tuple[int, int]] = set()
         self.escrow: set[int] = set()
@@ -71,7 +93,7 @@ class World(RuleBasedStateMachine):
         self.steered: dict[int, int | None] = {}
         self.pulse = 0
         self.overslept = 0.0
-        self.stop_asked = False
+        self.stop_asked = self.cut_off = False
         self.ever_ready = False
         self.exit_code: int | None = None
         self.feed(ev.Begin())
@@ -195,6 +217,21 @@ class World(RuleBasedStateMachine):
         if self.supervisor.workers[number].leaving:  # the second time it does not wait, and lets go
             self.fostering = {pair for pair in self.fostering if pair[0] != number}
         self.feed(ev.Heard(number, Leaving()))
+
+    @precondition(lambda self: self.draining())
+    @rule(data=st.data(), cut_off=st.sampled_from([0, 0, 0, 3]))
+    def has_drained(self, data: st.DataObject, cut_off: int) -> None:
+        number = data.draw(st.sampled_from(self.draining()))
+        self.drained_out.add(number)
+        self.cut_off |= cut_off > 0 and self.supervisor._ending.decided
+        self.feed(ev.Heard(number, ShuttingDown(cut_off)))
+
+    def draining(self) -> list[int]:
+        """Those who may still have requests."""
+        workers = self.supervisor.workers
+        return self.numbers(
+            lambda n: n in self.ready and n not in self.drained_out and workers[n].phase is Phase.DRAINING
+        )
 
     @precondition(lambda self: self.ready)
     @rule(data=st.data(), reason=st.sampled_from(RECYCLES))
@@ -326,7 +363,13 @@ class World(RuleBasedStateMachine):
                 worker.phase in SERVING
                 or (worker.deadline is not None and worker.deadline > self.now)
                 or worker.number in self.killed
+                or (worker.number in self.drained_out and self.may_take_any_time())
             )
+
+    def may_take_any_time(self) -> bool:
+        """Lifespan shutdown, that is."""
+        limit = self.policy.shutdown_timeout
+        return self.supervisor._ending.decided if limit is None else limit == 0
 
     @invariant()
     def no_slot_is_forgotten(self) -> None:
@@ -431,14 +474,15 @@ class World(RuleBasedStateMachine):
         for _ in range(200):
             if self.exit_code is not None:
                 break
-            for number in [number for number in self.numbers() if number in self.killed]:
+            over = self.killed | (self.drained_out if self.may_take_any_time() else set())
+            for number in [number for number in self.numbers() if number in over]:
                 self.bury(number)
             due = self.supervisor.next_deadline()
             if due is not None:
                 self.now = due
             self.tick()
         assert self.exit_code is not None, "a stop ends in an exit"
-        assert self.exit_code == 0 or not self.ever_ready or self.killed
+        assert self.exit_code == 0 or not self.ever_ready or self.killed or self.cut_off
 
 
 World.TestCase.settings = settings(
@@ -589,7 +633,17 @@ class NeverForgives(Supervisor):
         worker.stuck_at = stuck_at
 
 
+class ShutsDownForEver(Supervisor):
+    """Lifespan shutdown may hold a slot up for as long as it likes."""
+
+    def _on_heard(self, worker: Worker, message: ToLauncher, now: float) -> None:
+        super()._on_heard(worker, message, now)
+        if worker.shuts_down:
+            worker.deadline = None
+
+
 BUGS = [
+    ShutsDownForEver,
     ForgetsWhoIsDrained,
     NeverFences,
     NeverForgives,
