@@ -8,6 +8,11 @@ When the other side lies or floods
     what is none of the alphabet's, or brings descriptors that it may not, raises ViolationError, once read;
     what comes faster than it is read waits in the socket's buffer: `receive` takes a turn's worth at a time.
 
+When no descriptor is free (RLIMIT_NOFILE)
+    the worker's end has a few spare ones, and lets go of them for the moment in which it receives. When they
+    do not suffice, or when none is free for what waits to be sent, the message comes without: an order is an
+    order, and all its descriptors come, or none.
+
 When the other side dies
     before a message is sent     `send` drops it: the sender reads the end of file next, or its launcher
                                  sees the pidfd.
@@ -23,6 +28,7 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import errno
 import os
 import socket
@@ -37,12 +43,12 @@ AT_ONCE = 32
 
 NOT_NOW = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
 """The buffer is full, or this user has as many descriptors under way as RLIMIT_NOFILE allows (unix(7))."""
+NONE_FREE = frozenset({errno.EMFILE, errno.ENFILE})
+"""This process, or the host, has no descriptor left."""
+SPARE = 4
+"""Descriptors that are kept free: an heir's inbox takes one, a foster's inbox and listeners two or three."""
 NOBODY_READS = frozenset({errno.EPIPE, errno.ECONNRESET})
 """The peer is gone; its end is told elsewhere."""
-
-
-class DescriptorsLostError(Exception):
-    """A message came, its descriptors did not: none is free here (RLIMIT_NOFILE), the kernel dropped them."""
 
 
 class PeerGoneError(Exception):
@@ -57,6 +63,10 @@ class Channel(Generic[Said]):
         self._socket = end
         self._alphabet: Alphabet[Said] = alphabet
         self._waiting: collections.deque[tuple[bytes, list[int]]] = collections.deque()
+        self._spare: list[int] = []
+        self._keep_spare()
+        self.crowded = False
+        """Not room in the buffer is missing: as many descriptors are under way as may be. Only time helps."""
 
     @staticmethod
     def pair() -> tuple[Channel[ToLauncher], socket.socket]:
@@ -80,7 +90,7 @@ class Channel(Generic[Said]):
         """Send, or keep for `flush`. The descriptors stay the caller's. A dead peer is no error here."""
         packet = encode(message)
         if self._waiting or not self._try(packet, fds):
-            self._waiting.append((packet, [os.dup(fd) for fd in fds]))
+            self._waiting.append((packet, _duplicates(fds)))
 
     def flush(self) -> None:
         """Send what waits, as far as there is room."""
@@ -94,12 +104,12 @@ class Channel(Generic[Said]):
     def receive(self) -> list[tuple[Said, list[int]]]:
         """The messages that have come, AT_ONCE at most, each with its descriptors, which are the caller's.
 
-        Raises PeerGoneError at the end of file, DescriptorsLostError, and ViolationError.
+        Without them, if they were lost. Raises PeerGoneError at the end of file, and ViolationError.
         """
         received: list[tuple[Said, list[int]]] = []
         while len(received) < AT_ONCE:
             try:
-                packet, fds, flags = receive_packet(self._socket, PACKET, self._alphabet.most_descriptors)
+                packet, fds, flags = self._next()
             except BlockingIOError:
                 break
             except ConnectionResetError:
@@ -112,22 +122,41 @@ class Channel(Generic[Said]):
                 raise PeerGoneError
             try:
                 received.append((self._understand(packet, flags), fds))
-            except (DescriptorsLostError, ViolationError):
+            except ViolationError:
                 close_all(fds)
                 raise
         return received
 
+    def _next(self) -> tuple[bytes, list[int], int]:
+        """A packet, with all of its descriptors, or none of them. Raises as recvmsg(2)."""
+        close_all(self._spare)
+        self._spare = []
+        try:
+            packet, fds, flags = receive_packet(self._socket, PACKET, self._alphabet.most_descriptors)
+        finally:
+            self._keep_spare()
+        if flags & socket.MSG_CTRUNC:
+            close_all(fds)
+            fds = []
+        return packet, fds, flags
+
+    def _keep_spare(self) -> None:
+        if self._alphabet.most_descriptors:
+            with contextlib.suppress(OSError):  # none is free: then none is spare
+                while len(self._spare) < SPARE:
+                    self._spare.append(os.eventfd(0, os.EFD_CLOEXEC))
+
     def _understand(self, packet: bytes, flags: int) -> Said:
         if flags & socket.MSG_CTRUNC and not self._alphabet.most_descriptors:
             raise ViolationError("descriptors came with a message, and none is wanted")
-        if flags & socket.MSG_CTRUNC:
-            raise DescriptorsLostError("no descriptor is free: raise ulimit -n")
         if flags & socket.MSG_TRUNC:
             raise ViolationError(f"a message of more than {PACKET} bytes")
         return decode(packet, self._alphabet)
 
     def close(self) -> None:
         """Close this end, and drop what waits."""
+        close_all(self._spare)
+        self._spare = []
         for _, fds in self._waiting:
             close_all(fds)
         self._waiting.clear()
@@ -147,6 +176,7 @@ class Channel(Generic[Said]):
             socket.send_fds(self._socket, [packet], list(fds))
         except OSError as error:
             if error.errno in NOT_NOW:
+                self.crowded = error.errno == errno.ETOOMANYREFS
                 return False
             if error.errno not in NOBODY_READS:
                 raise
@@ -167,6 +197,20 @@ def receive_packet(sock: socket.socket, size: int, most: int) -> tuple[bytes, li
             # What was cut short (MSG_CTRUNC) may end within a number.
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
     return packet, list(fds), flags
+
+
+def _duplicates(fds: Sequence[int]) -> list[int]:
+    """Of all of them, or of none where none is free."""
+    copies: list[int] = []
+    try:
+        for fd in fds:
+            copies.append(os.dup(fd))  # noqa: PERF401 - those made so far are to be closed
+    except OSError as error:
+        close_all(copies)
+        if error.errno not in NONE_FREE:
+            raise
+        return []
+    return copies
 
 
 def close_all(fds: Iterable[int]) -> None:

@@ -155,6 +155,15 @@ def say(byte):
 
 def linger():
     sys.stdin.read()
+
+def exhaust():
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 4096))
+    try:
+        while True:
+            os.dup(0)
+    except OSError:
+        pass
 """
 
 
@@ -532,26 +541,75 @@ def test_no_descriptor_is_left_behind() -> None:
     assert descriptors() == before
 
 
-def test_an_exhausted_receiver_says_so_and_keeps_none(other: Callable[[str], Other]) -> None:
+@pytest.mark.parametrize(("descriptors", "come"), [(1, 1), (3, 3), (10, 0)])
+def test_an_exhausted_receiver_gets_what_its_spare_ones_can_take_or_none(
+    other: Callable[[str], Other], descriptors: int, come: int
+) -> None:
     receiver = other(
         """
-import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 1, 4096))
-select.select([channel], [], [])
-before = os.listdir("/proc/self/fd")
-try:
-    channel.receive()
-except DescriptorsLostError as error:
-    assert "ulimit" in str(error)
-    say(b"." if os.listdir("/proc/self/fd") == before else b"L")
+exhaust()
+say(b".")
+for _ in range(3):
+    select.select([channel], [], [])
+    ((message, fds),) = channel.receive()
+    close_all(fds)
+    say(b"%d" % len(fds))
 linger()
 """
     )
+    assert receiver.said() == b"."
     with pipe() as (read_end, write_end):
-        receiver.channel.send(Foster(1), [write_end] * 10)
+        for _ in range(3):
+            receiver.channel.send(Foster(1), [write_end] * descriptors)
+            assert receiver.said() == b"%d" % come
         os.close(write_end)
-        assert receiver.said() == b"."
         assert at_end_of_file(read_end)
+
+
+def test_an_exhausted_sender_lets_what_waits_go_without() -> None:
+    script = """
+ours, theirs = Channel.pair()
+worker = Channel(theirs, TO_WORKER)
+big = Start("x" * 60_000, 0, 0, 0, 0, 0)
+while not ours.waiting:
+    ours.send(big)
+exhaust()
+ours.send(Drain(30.0, (7,)), [1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+received = worker.receive()
+ours.flush()
+received += worker.receive()
+assert received[-1] == (Drain(30.0, (7,)), []), received[-1]
+"""
+    run(script)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be nobody")
+def test_too_many_descriptors_under_way_are_told_apart_from_a_full_buffer() -> None:
+    script = """
+import resource
+ours, theirs = Channel.pair()
+worker = Channel(theirs, TO_WORKER)
+os.setresuid(65534, 65534, 65534)
+resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))
+while not ours.waiting:
+    ours.send(Foster(1), [1] * 40)
+assert ours.crowded
+assert select.select([], [ours], [], 0)[1], "there is room in the buffer, and that says nothing"
+while received := worker.receive():
+    for _, fds in received:
+        close_all(fds)
+ours.flush()
+assert not ours.waiting
+"""
+    run(script)
+
+
+def run(script: str) -> None:
+    """Apart, with a limit of its own."""
+    prelude = PRELUDE.partition("channel = ")[0] + "def exhaust" + PRELUDE.partition("def exhaust")[2]
+    command = [sys.executable, "-c", prelude + "import resource\n" + script]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1], timeout=PATIENCE)
 
 
 # ── a worker that lies, and one that floods ───────────────────────────────────────────────────────────

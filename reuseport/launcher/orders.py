@@ -28,6 +28,9 @@ from reuseport.launcher.workforce import Workforce
 from reuseport.messages import Drain, Foster, Pass, ReopenLogs, Start, ToWorker, Unfoster
 from reuseport.settings.table import Settings
 
+AGAIN = 0.1
+"""Seconds until the next try when too many descriptors are under way: that a socket has room says nothing."""
+
 log = logging.getLogger("reuseport")
 
 
@@ -179,11 +182,21 @@ class Orders:
         message: ToWorker,
         fds: Sequence[int] = (),
     ) -> None:
+        waited = process.channel.waiting
         process.channel.send(message, fds)
-        if process.channel.waiting:
+        if not waited:
+            self._wait_for_room(process)
+
+    def _wait_for_room(self, process: Process) -> None:
+        if process.channel.waiting and process.channel.crowded:
+            self._loop.call_later(AGAIN, self._flush, process)
+        elif process.channel.waiting:
             self._loop.add_writer(process.channel.fileno(), self._on_writable, process)
 
     def _on_writable(self, process: Process) -> None:
-        process.channel.flush()
-        if not process.channel.waiting:
-            self._loop.remove_writer(process.channel.fileno())
+        self._loop.remove_writer(process.channel.fileno())
+        self._flush(process)
+
+    def _flush(self, process: Process) -> None:
+        process.channel.flush()  # nothing, once it is closed
+        self._wait_for_room(process)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from reuseport import draining, logs
 from reuseport.channel import Channel
-from reuseport.messages import Listens, Start, ToWorker
+from reuseport.messages import Failed, Listens, Start, ToWorker
 from reuseport.scoreboard import Scoreboard
 from reuseport.settings.table import Settings
 from reuseport.worker import bond
@@ -40,6 +40,9 @@ log = logging.getLogger("uvicorn.error")
 def main() -> int:
     """Run one worker from its first instruction to its exit status."""
     channel, order, fds = begin(sys.argv[1:])
+    if not fds:
+        channel.send(Failed("operator", "no descriptor was free for the worker's own: raise ulimit -n"))
+        return STARTUP_FAILURE
     # After the signals and the bond: importing uvicorn takes a tenth of a second.
     from reuseport.worker.application import Application, StartupError
     from reuseport.worker.stage import set_stage, tell_where_we_are

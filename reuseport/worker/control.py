@@ -10,6 +10,7 @@ import signal
 from reuseport import logs
 from reuseport.channel import Channel, PeerGoneError, close_all
 from reuseport.messages import (
+    CannotFoster,
     Drain,
     Foster,
     Leaving,
@@ -65,42 +66,46 @@ class Control:
         """The listeners accept."""
         self._send(Ready())
 
-    def _on_readable(self) -> None:
+    def _on_readable(self) -> None:  # noqa: C901 - one branch an order is the point
         try:
             received = self._channel.receive()
         except PeerGoneError:
             self._loop.remove_reader(self._channel.fileno())
             log.error("the launcher is gone: draining")  # noqa: TRY400 - there is no traceback worth showing
-            self._drain(self._graceful_timeout, [])
+            self._drain(self._graceful_timeout, [], final=True)
             return
         for message, fds in received:
             match message:
-                case Drain(timeout):
-                    self._drain(timeout, fds)
+                case Drain(timeout, heirs):
+                    self._drain(timeout, fds, final=not heirs)
                 case Foster() | Pass() if self._departure is not None:
                     close_all(fds)  # our exit tells the launcher to choose another
+                case Foster(slot) if not fds:
+                    self._send(CannotFoster(slot))  # they are lost: none was free
                 case Foster(slot):
                     self._fostering.begin(slot, fds)
                 case Unfoster(slot):
                     self._fostering.end(slot)
-                case Pass(count, _):
+                case Pass(count, _) if fds:
                     self.rebalancing.take(count, fds[0], self._loop)
+                case Pass():
+                    pass  # the way there is lost, and the order not heeded
                 case ReopenLogs():
                     logs.reopen()
                 case _:
                     raise TypeError(f"the launcher does not send {message!r}")
 
-    def _drain(self, timeout: float, heirs: list[int]) -> None:
+    def _drain(self, timeout: float, heirs: list[int], *, final: bool) -> None:
         if self._departure is not None:
             # The launcher's orders, its end of file and a SIGTERM may follow each other.
             close_all(heirs)
-            if not heirs:
+            if final:
                 self._departure.disinherit()
             return
         # First: from now on the departure has whatever becomes idle.
         self.rebalancing.end()
-        self._departure = Departure(self._server.server_state, heirs, self._meter.desk)
-        if heirs:
+        self._departure = Departure(self._server.server_state, heirs, self._meter.desk, final=final)
+        if not final:
             # First: what others pass on from now on is for our heirs, and waits for them. Without any, what
             # comes is for us to the end, and the queues of those we foster are: the server takes them.
             self._inbox.close()
@@ -111,7 +116,7 @@ class Control:
         """Somebody sent this one worker SIGTERM: ask to be replaced; the second time, do not wait for it."""
         self._send(Leaving())
         if self._leaving:
-            self._drain(self._graceful_timeout, [])
+            self._drain(self._graceful_timeout, [], final=True)
         self._leaving = True
 
     def on_drained(self, cut_off: int) -> None:

@@ -36,9 +36,9 @@ was full."""
 class Departure:
     """Passes connections on while the worker leaves. Owns the heirs' descriptors."""
 
-    def __init__(self, state: State, heirs: Sequence[int], desk: memoryview[int]) -> None:
-        self.final = not heirs
-        """Nobody goes on: the whole server stops."""
+    def __init__(self, state: State, heirs: Sequence[int], desk: memoryview[int], *, final: bool) -> None:
+        self.final = final
+        """Nobody goes on: the whole server stops. If somebody does, the way there may still be lost."""
         self._state = state
         self._heirs = [sending_end(fd) for fd in heirs]
         self._turns = itertools.cycle(self._heirs)
@@ -50,7 +50,8 @@ class Departure:
         """Pass on what is idle now, and from now on each connection when it becomes idle."""
         self._loop = loop
         self._begun = True
-        movable = not config.is_ssl and config.http_protocol_class in PROTOCOLS.values()
+        speaks = config.http_protocol_class in PROTOCOLS.values()
+        movable = bool(self._heirs) and not config.is_ssl and speaks
         self._count_the_lingering(config)
         if self.final or not movable:
             self._announce()

@@ -184,7 +184,7 @@ def test_a_departure_has_whatever_becomes_idle_from_then_on(spent: bool) -> None
                 if spent:
                     await worker.ask(0)
                 worker.rebalancing.end()
-                departure = Departure(worker.state, [heir.detach()], worker.desk)
+                departure = Departure(worker.state, [heir.detach()], worker.desk, final=False)
                 departure.begin(asyncio.get_running_loop(), config)
                 worker.rebalancing.end()
                 assert worker.state.on_idle is not None
