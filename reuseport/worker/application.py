@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES, WS_PROTOCOLS, Config
 from uvicorn.importer import ImportFromStringError, import_from_string
 
 from reuseport.messages import MOST_TEXT, Failed
 from reuseport.settings.table import Settings
 from reuseport.worker.protocol.connection import PROTOCOLS
+from reuseport.worker.protocol.fitting import misfit
 
 LOOP_RUNS = (
     "\nThe application is imported while the event loop runs, as by `uvicorn --workers`: "
@@ -50,6 +52,8 @@ class Application(Config):
     def __init__(self, settings: Settings) -> None:
         """Imports what chooses the event loop, and nothing else of the operator's."""
         self._settings = settings
+        if (text := misfit(uvicorn.__version__)) is not None:
+            raise StartupError(Failed("operator", text))
         with _blamed(settings):
             # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.
             options = settings.uvicorn_options()

@@ -12,9 +12,18 @@ from __future__ import annotations
 import asyncio
 from typing import TypeAlias
 
-from reuseport.worker.protocol.by_h11 import TransferableH11
-from reuseport.worker.protocol.by_httptools import TransferableHttpTools
-from reuseport.worker.protocol.state import State
+import uvicorn
+
+from reuseport.worker.protocol.fitting import misfit
+
+try:
+    from reuseport.worker.protocol.by_h11 import TransferableH11
+    from reuseport.worker.protocol.by_httptools import TransferableHttpTools
+    from reuseport.worker.protocol.state import State
+except ImportError as error:
+    if (why := misfit(uvicorn.__version__)) is None:
+        raise
+    raise ImportError(why) from error
 
 __all__ = ["PROTOCOLS", "State", "Transferable", "TransferableH11", "TransferableHttpTools"]
 

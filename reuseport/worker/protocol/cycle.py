@@ -30,7 +30,6 @@ LARGE = 16384
 """Bytes of a part from which on it costs more to put it behind its head than to hand both over."""
 
 _now = time.monotonic_ns
-_get_known = known.get
 
 
 class Connection(Protocol):
@@ -250,8 +249,9 @@ class Cycle:
         lines: list[bytes] = []
         says_close = False
         for name, value in headers:
-            line = _get_known(name)
-            if line is None:
+            try:
+                line = known[name]
+            except (KeyError, TypeError):  # or no bytes object, so without a hash
                 line = begun_line(name)
                 if line == b"transfer-encoding: " and value.lower() == b"chunked":
                     self.left = 0

@@ -46,10 +46,11 @@ def begun_line(name: bytes) -> bytes:
     """The beginning of a header's line, `name: `. Raises RuntimeError for what cannot be a name."""
     if NOT_IN_A_NAME.search(name):
         raise RuntimeError("Invalid HTTP header name.")
+    name = bytes(name)
     lowered = name.lower()
-    line = bytes(lowered + b": ")
+    line = lowered + b": "
     if lowered not in FRAMING and len(known) < _MOST_KNOWN and len(name) <= _LONGEST_KNOWN:
-        known[bytes(name)] = line
+        known[name] = line
     return line
 
 
