@@ -11,11 +11,13 @@ import functools
 import itertools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 ROOM = 1024
 """Records that are kept: a reload of 64 slots is some 200."""
+MOST_TEXT = 2_000_000
+"""Characters of all their texts together: workers that cannot start say why, at any length they like."""
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -53,7 +55,7 @@ class Kind(enum.StrEnum):
     TAMPERED = "tampered"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
     """One change. `seq` counts from 1 without a gap, `time` is seconds since the epoch, `text` the log's."""
 
@@ -69,23 +71,29 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """As the API has it."""
         # Not asdict(), which copies each value deeply and takes ten times as long.
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in _NAMES}
+
+    @functools.cached_property
+    def encoded(self) -> bytes:
+        """As JSON, made once: who asks for all records again and again is not to take the launcher's time."""
+        return _JSON.encode(self.to_dict()).encode()
 
 
-@functools.lru_cache(ROOM)
-def encoded(record: Record) -> bytes:
-    """As JSON, made once: who asks for all records again and again is not to take the launcher's time."""
-    return _JSON.encode(record.to_dict()).encode()
+_NAMES = tuple(field.name for field in fields(Record))
 
 
 _JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 class History:
-    """The last ROOM records, oldest first."""
+    """The last `room` records, oldest first; fewer if their texts are longer than `most_text` together."""
 
-    def __init__(self, room: int = ROOM) -> None:
-        self._records: collections.deque[Record] = collections.deque(maxlen=room)
+    def __init__(self, room: int = ROOM, most_text: int = MOST_TEXT) -> None:
+        self._room = room
+        self._most_text = most_text
+        self._text = 0
+        """Characters of the records that are kept."""
+        self._records: collections.deque[Record] = collections.deque()
         self._watchers: list[Callable[[Record], None]] = []
         self.last = 0
         """The number of the newest record; 0 before the first."""
@@ -105,6 +113,10 @@ class History:
         self.last += 1
         record = Record(self.last, time, kind, level, slot, generation, cause, text)
         self._records.append(record)
+        self._text += len(text)
+        # The newest stays, whatever its length.
+        while len(self._records) > 1 and (len(self._records) > self._room or self._text > self._most_text):
+            self._text -= len(self._records.popleft().text)
         for watcher in list(self._watchers):
             watcher(record)
         return record

@@ -50,3 +50,19 @@ def test_a_watcher_may_leave_while_it_is_told() -> None:
     history.add(1.0, Kind.READY, "one")
     history.add(2.0, Kind.READY, "two")
     assert seen == [1, -1, -2]
+
+
+def test_long_texts_push_out_as_many_as_their_length() -> None:
+    """Workers say why they cannot start at any length: a thousand of those are no gigabyte."""
+    history = History(room=10, most_text=100)
+    for text in ("a" * 30, "b" * 30, "c" * 30, "d" * 30):
+        history.add(1.0, Kind.COULD_NOT_START, text)
+    assert [record.text[0] for record in history.after(0)[0]] == ["b", "c", "d"]
+    history.add(1.0, Kind.COULD_NOT_START, "e" * 1000)
+    assert [record.text[0] for record in history.after(0)[0]] == ["e"]
+    history.add(1.0, Kind.READY, "f")
+    records, lost = history.after(0)
+    assert [record.seq for record in records] == [6]
+    assert lost == 5
+    history.add(1.0, Kind.READY, "g" * 99)
+    assert [record.seq for record in history.after(0)[0]] == [6, 7]

@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from reuseport.admin.feed import Feed
 from reuseport.admin.fresh import Fresh
 from reuseport.admin.sampler import STEP, Sampler
-from reuseport.history import ROOM, encoded
+from reuseport.history import ROOM
 from reuseport.instance import Instance, RefusedError, UnknownSlotError
 
 MOST_BODY = 4096
@@ -83,7 +83,7 @@ class API:
         limit = _whole(request.query_params.get("limit", str(ROOM)), "limit", 1, ROOM)
         records, lost = self._instance.history.after(after, limit)
         body = b'{"events":[%s],"last":%d,"lost":%d}' % (
-            b",".join(map(encoded, records)),
+            b",".join(record.encoded for record in records),
             self._instance.history.last,
             lost,
         )

@@ -10,7 +10,7 @@ import asyncio
 import collections
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from reuseport.history import Record, encoded
+from reuseport.history import Record
 from reuseport.instance import Instance
 
 EVERY = 1.0
@@ -123,7 +123,7 @@ class Feed:
 
 
 def _of(record: Record) -> bytes:
-    return b"id: %d\n%s" % (record.seq, _event("record", encoded(record)))
+    return b"id: %d\n%s" % (record.seq, _event("record", record.encoded))
 
 
 def _event(name: str, data: bytes) -> bytes:
