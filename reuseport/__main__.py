@@ -12,6 +12,12 @@ def main() -> None:
 
     from reuseport import surroundings
 
+    received = surroundings.handed_over()
+    if received is not None:
+        from reuseport.worker import afresh
+
+        afresh.run(received, sys.argv.pop(1))
+
     surroundings.restrict()
 
     from reuseport.cli import cli

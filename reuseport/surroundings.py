@@ -11,6 +11,10 @@ even __future__, which is a file like any other.
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 VARIABLE = "REUSEPORT_SURROUNDINGS"
 """How they come to a process that is executed. It is gone from there before anybody else looks."""
 
@@ -71,6 +75,21 @@ def _called(place: str) -> str:
         return place
 
 
+def is_frozen() -> bool:
+    """Whether sys.executable is our program (PyInstaller): it knows neither -c nor Python's other flags."""
+    return bool(getattr(sys, "frozen", False))
+
+
+def handed_over() -> "dict[str, Any] | None":
+    """What `encoded` wrote, if such a program has executed itself as a worker."""
+    if not is_frozen() or VARIABLE not in os.environ:
+        return None
+    import ast
+
+    literal: dict[str, Any] = ast.literal_eval(os.environ[VARIABLE])
+    return literal
+
+
 given = Surroundings.here()
 """The launcher's, also in what it has executed: `worker.afresh` puts them here."""
 
@@ -93,7 +112,7 @@ def own(given: Surroundings) -> list[str]:
     entries = list(dict.fromkeys(given.path))
     installed = _installed()
     kept = {entry for entry in entries if entry in installed or _is_standard(entry)}
-    if _missing(entries, kept):
+    if is_frozen() or _missing(entries, kept):
         kept.update(entry for entry in entries if entry not in _named(given))
     for name in _missing(entries, kept):
         kept.update([entry for entry in entries if _finds([entry], name)][:1])

@@ -123,7 +123,8 @@ def execute(
     if identity is not None:
         environment.update(identity.environment())
     ends = ["--agreement", AGREEMENT, "--channel", str(channel.fileno()), "--launcher", str(os.getpid())]
-    command = [sys.executable, *_flags(), "-c", _FIRST_LINES, module, *ends, *arguments]
+    interpreter = [] if surroundings.is_frozen() else [*_flags(), "-c", _FIRST_LINES]
+    command = [sys.executable, *interpreter, module, *ends, *arguments]
     # All, until the copy has no handler of ours any more.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:

@@ -44,4 +44,4 @@ def _be_called(name: str) -> None:
     main.__package__ = spec.parent
     main.__loader__ = spec.loader
     for ours in ("it", "posix", "run", "sys"):
-        delattr(main, ours)
+        vars(main).pop(ours, None)

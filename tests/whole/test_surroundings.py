@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -207,6 +208,26 @@ def test_a_script_that_knows_where_the_packages_are(flags: str, launch: Launch, 
     assert bool(safe_path) == ("-P" in flags or "-I" in flags)
     assert bool(no_environment) == ("-E" in flags or "-I" in flags)
     assert found["options"].get("pycache_prefix") == ("/nowhere" if "pycache" in flags else None)
+    assert server.stop() == 0
+
+
+def test_one_executable(launch: Launch, tmp_path: Path) -> None:
+    """PyInstaller: sys.executable is no interpreter but this program, to be executed again."""
+    program, script = tmp_path / "shop", tmp_path / "frozen.py"
+    base = Path(sys.executable).resolve()
+    program.write_text(f'#!/bin/sh\nexec {base} -IS {script} "$@"\n')
+    program.chmod(0o755)
+    script.write_text(
+        f"import sys\nsys.frozen, sys.executable = True, {str(program)!r}\n"
+        f"sys.path[:0] = [{str(ROOT)!r}, {PACKAGES!r}]\n"
+        "from reuseport.__main__ import main\nmain()\n"
+    )
+    server = launch("surrounded:app", "--workers", "2", wrapper=command(str(program))).ready(2)
+    found = seen(server)
+    assert found["argv"][1] == "surrounded:app"
+    assert "REUSEPORT_SURROUNDINGS" not in found["variables"]
+    server.signal(signal.SIGHUP)
+    server.wait_for("generation 2 serves")
     assert server.stop() == 0
 
 
