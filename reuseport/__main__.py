@@ -1,5 +1,6 @@
 """`python -m reuseport`, and the console script: refuses other systems, then hands over to the CLI."""
 
+import signal
 import sys
 
 
@@ -9,6 +10,9 @@ def main() -> None:
     if sys.platform != "linux":
         sys.stderr.write(f"Error: reuseport needs Linux; on {sys.platform} run uvicorn itself.\n")
         raise SystemExit(2)
+
+    # Until it is known whether this becomes a launcher, which reads them (launcher/siginfo.py), or not.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
     from reuseport import surroundings
 

@@ -8,6 +8,7 @@ else: environment, file and defaults are settings/precedence.py's, so one preced
 import difflib
 import os
 import platform
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,10 @@ class _Serve(_Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         with _refusals(ctx):
-            return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+            if ctx.command is self:
+                return super().invoke(ctx)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+            return ctx.command.invoke(ctx)
 
 
 def settings_of(context: click.Context) -> Settings:

@@ -36,7 +36,9 @@ def begin(arguments: Sequence[str]) -> tuple[Channel[ToWorker], Start, list[int]
     # Handlers, not SIG_IGN: what the application executes must not inherit deafness.
     for number in GROUP_SIGNALS:
         signal.signal(number, _leave_it_to_the_launcher)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+    # Blocked, a write to a terminal that we are in the background of goes through, and a read fails; with a
+    # handler both would be tried again without end (drivers/tty/tty_jobctrl.c, __tty_check_change).
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS - {signal.SIGTTIN, signal.SIGTTOU})
     # SIGABRT, which the launcher sends to who hangs, now dumps the stacks of all threads first.
     faulthandler.enable()
     # It had to be inheritable to come to us; what the application executes must not have it as well.
