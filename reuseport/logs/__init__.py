@@ -5,7 +5,8 @@ formats of the operator's own (--log-config). Lines for people go to stderr, acc
 uvicorn has it, or to --log-file and --access-log-file, which SIGUSR1 opens again.
 
 lines          what a line looks like, and whom it names
-configuration  setting logging up, by the flags or by the operator's own file
+configuration  setting logging up
+operators      as the operator's own file has it (--log-config)
 relay          the launcher's lines: put down at once, written by a thread
 stream         where they are written
 opening        opening a log file, in a directory that may be somebody else's

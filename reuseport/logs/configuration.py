@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import logging.config
 import re
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from reuseport.errors import ConfigurationError
-from reuseport.logs.lines import LAUNCHER, Place, formatter, label_records
+from reuseport.logs.lines import LAUNCHER, Place, formatter, label_records, label_records_at
 from reuseport.logs.opening import LogFile, UnfitError, guarded
+from reuseport.logs.operators import apply, apply_without
+from reuseport.logs.rotation import handlers
 from reuseport.settings.table import Settings
+
+log = logging.getLogger("reuseport")
 
 TRACE = 5
 """uvicorn's level below DEBUG."""
@@ -23,41 +27,61 @@ _DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr)|(?:/dev|/proc/self|/proc/t
 
 
 def configure_launcher(settings: Settings, place: Place = LAUNCHER) -> None:
-    """Set up logging where we may have powers that who can write to a log file's directory lacks.
+    """Set up logging where nothing of the application's is imported, and where we may be root.
 
     Raises as `configure`.
     """
+    missing: list[str] = []
+
+    def apply_leniently(path: str) -> None:
+        missing.extend(apply_without(settings.app, path, partial(formatter, settings, place)))
+
     with guarded():
-        configure(settings, place)
+        _configure(settings, place, apply_leniently)
+    if missing:
+        log.warning(
+            "--log-config: for workers to import: %s; the launcher's own lines do without",
+            ", ".join(sorted(set(missing))),
+        )
 
 
 def configure(settings: Settings, place: Place) -> None:
     """Set up logging in this process. Raises ConfigurationError for a file that cannot be used."""
+    _configure(settings, place, apply)
+
+
+def _configure(settings: Settings, place: Place, apply_file: Callable[[str], None]) -> None:
     label_records(place)
     logging.addLevelName(TRACE, "TRACE")
     try:
         if settings.log_config is None:
-            logging.config.dictConfig(_default(settings))
+            logging.config.dictConfig(_default(settings, place))
         else:
-            _apply_file(settings.log_config)
+            apply_file(settings.log_config)
     except (ValueError, TypeError, AttributeError, ImportError, KeyError, OSError, RuntimeError) as error:
         # What dictConfig and fileConfig raise for a configuration; the cause tells more than they do.
         name = settings.log_config or "--log-file, --access-log-file"
         raise ConfigurationError(
             f"logging cannot be set up from {name}: {error.__cause__ or error}"
         ) from error
+    if settings.log_config is not None:
+        for handler in handlers():
+            label_records_at(handler, place)
+        if settings.log_level is not None:
+            # As uvicorn has it for its own: the flag counts more than the file.
+            log.setLevel(settings.log_level.upper())
     # Libraries and applications that set up no handler fall back to this one: let their lines know the slot.
     logging.lastResort = logging.StreamHandler(sys.stderr)
     logging.lastResort.setLevel(logging.WARNING)
-    logging.lastResort.setFormatter(formatter(settings))
+    logging.lastResort.setFormatter(formatter(settings, place))
 
 
-def _default(settings: Settings) -> dict[str, Any]:
+def _default(settings: Settings, place: Place) -> dict[str, Any]:
     level = (settings.log_level or "info").upper()
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": lambda: formatter(settings)}},
+        "formatters": {"line": {"()": lambda: formatter(settings, place)}},
         "handlers": {
             "default": _handler(settings.log_file, "ext://sys.stderr"),
             "access": _handler(settings.access_log_file, "ext://sys.stdout"),
@@ -93,15 +117,3 @@ def _inherited(path: str | None) -> int | None:
             errno.EBADF, f"{path} is nothing that workers have: give a path, or - and redirect that"
         )
     return number
-
-
-def _apply_file(path: str) -> None:
-    """What uvicorn does with --log-config, so that launcher and workers agree."""
-    if path.endswith(".json"):
-        logging.config.dictConfig(json.loads(Path(path).read_text(encoding="utf-8")))
-    elif path.endswith((".yaml", ".yml")):
-        import yaml
-
-        logging.config.dictConfig(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    else:
-        logging.config.fileConfig(path, disable_existing_loggers=False)

@@ -33,6 +33,10 @@ class Place:
     slot: str = "-"
     generation: str = "-"
 
+    def fields(self) -> dict[str, str]:
+        """What a record of this place has beside logging's own attributes."""
+        return {"place": self.name, "slot": self.slot, "generation": self.generation}
+
 
 LAUNCHER = Place("launcher")
 
@@ -45,11 +49,12 @@ def worker(slot: int, generation: int) -> Place:
 class TextFormatter(logging.Formatter):
     """`2026-01-31 12:00:00,000 INFO     slot 3: message`, the level in colour on a terminal.
 
-    Access lines end with what the status means, as uvicorn has them.
+    Access lines end with what the status means, as uvicorn has them. `place` is for records that have none:
+    the application has replaced the factory (logging.setLogRecordFactory).
     """
 
-    def __init__(self, use_colors: bool | None = None) -> None:
-        super().__init__("%(asctime)s %(levelname)-8s %(place)s: %(message)s")
+    def __init__(self, use_colors: bool | None = None, place: Place = LAUNCHER) -> None:
+        super().__init__("%(asctime)s %(levelname)-8s %(place)s: %(message)s", defaults=place.fields())
         self._colours = sys.stderr.isatty() if use_colors is None else use_colors
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
@@ -64,20 +69,33 @@ class TextFormatter(logging.Formatter):
 
 
 def label_records(place: Place) -> None:
+    """Have every record of this process know its place."""
+    fields = place.fields()
+
     def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = logging.LogRecord(*args, **kwargs)
-        record.place = place.name
-        record.slot = place.slot
-        record.generation = place.generation
+        record.__dict__.update(fields)
         return record
 
     logging.setLogRecordFactory(make)
 
 
-def formatter(settings: Settings) -> logging.Formatter:
+def label_records_at(handler: logging.Handler, place: Place) -> None:
+    """Have every record that comes to this handler know its place, whoever makes records."""
+    fields = place.fields()
+
+    def label(record: logging.LogRecord) -> bool:
+        for name, value in fields.items():
+            record.__dict__.setdefault(name, value)
+        return True
+
+    handler.addFilter(label)
+
+
+def formatter(settings: Settings, place: Place) -> logging.Formatter:
+    """For lines of our own configuration, in the form that the settings ask for."""
     if settings.log_format == "text":
-        return TextFormatter(settings.use_colors)
-    # python-json-logger is an extra; settings/validation.py has made sure that it is there.
+        return TextFormatter(settings.use_colors, place)
     from pythonjsonlogger.json import JsonFormatter
 
     class AccessFields(JsonFormatter):
@@ -89,6 +107,8 @@ def formatter(settings: Settings) -> logging.Formatter:
         def add_fields(
             self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
         ) -> None:
+            for name, value in place.fields().items():
+                record.__dict__.setdefault(name, value)
             super().add_fields(log_data, record, message_dict)
             if request := _request(record):
                 names = ("client", "method", "path", "http_version", "status")

@@ -52,12 +52,13 @@ def give_files_to(uid: int) -> None:
 def _open_files() -> dict[logging.FileHandler, IO[str]]:
     return {
         handler: handler.stream
-        for handler in _handlers()
+        for handler in handlers()
         if isinstance(handler, logging.FileHandler) and handler.stream is not None
     }
 
 
-def _handlers() -> Iterator[logging.Handler]:
+def handlers() -> Iterator[logging.Handler]:
+    """All that any logger has."""
     seen = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
     for logger in seen:
         if isinstance(logger, logging.Logger):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from reuseport import draining, logs
 from reuseport.channel import Channel
+from reuseport.errors import ConfigurationError
 from reuseport.messages import Failed, Listens, Start, ToWorker
 from reuseport.scoreboard import Scoreboard
 from reuseport.settings.table import Settings
@@ -49,7 +50,11 @@ def main() -> int:
 
     settings = set_stage(Settings.from_json(order.settings), order.slot)
     place = logs.worker(order.slot, order.generation)
-    logs.configure(settings, place)
+    try:
+        logs.configure(settings, place)
+    except ConfigurationError as error:
+        channel.send(Failed("operator", str(error)))
+        return STARTUP_FAILURE
     tell_where_we_are()
     access_log = begin_access_log(settings, place)
     if order.cpu is not None:

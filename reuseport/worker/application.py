@@ -175,24 +175,26 @@ def _accepts(signature: inspect.Signature, count: int) -> bool:
 
 @contextmanager
 def withheld_errors() -> Iterator[list[str]]:
-    """Collect what uvicorn logs as errors instead of printing it: N workers fail alike, once is enough."""
+    """Collect what uvicorn logs as errors instead of printing it: N workers fail alike, once is enough.
+
+    By the logger's own methods and not by a filter: the application may set up logging meanwhile, which by
+    default switches off all loggers that there are (logging.config.dictConfig), and the reason would be lost.
+    """
     errors: list[str] = []
 
-    def withhold(record: logging.LogRecord) -> bool:
-        if record.levelno < logging.ERROR:
-            return True
-        text = record.getMessage().strip()
-        if record.exc_info and record.exc_info[1] is not None:
-            text += "\n" + describe(record.exc_info[1])
+    def withhold(message: object, *arguments: object, exc_info: Any = None, **_: object) -> None:
+        text = (str(message) % arguments if arguments else str(message)).strip()
+        error = sys.exc_info()[1] if exc_info is True else exc_info
+        if isinstance(error, BaseException):
+            text += "\n" + describe(error)
         errors.append(text)
-        return False
 
     logger = logging.getLogger("uvicorn.error")
-    logger.addFilter(withhold)
+    logger.error = logger.critical = withhold  # type: ignore[method-assign, assignment]
     try:
         yield errors
     finally:
-        logger.removeFilter(withhold)
+        del logger.error, logger.critical
 
 
 def describe(error: BaseException) -> str:

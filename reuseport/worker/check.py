@@ -7,6 +7,7 @@ import sys
 from types import FrameType
 
 from reuseport import logs
+from reuseport.errors import ConfigurationError
 from reuseport.messages import Failed, Ready
 from reuseport.settings.table import Settings
 from reuseport.worker.begin import begin
@@ -20,12 +21,14 @@ def main() -> int:
     from reuseport.worker.stage import set_stage
 
     settings = set_stage(Settings.from_json(order.settings), order.slot)
-    logs.configure(settings, logs.Place("check"))
     # It takes too long, or nobody wants to know any more. Not the default: the application tidies up at exit.
     signal.signal(signal.SIGTERM, _stop)
     found: Ready | Failed = Ready()
     try:
+        logs.configure(settings, logs.Place("check"))
         Application(settings).try_out()
+    except ConfigurationError as error:
+        found = Failed("operator", str(error))
     except StartupError as error:
         found = error.failed
     signal.signal(signal.SIGTERM, _go_on)

@@ -88,7 +88,7 @@ def _import_ours(settings: Settings) -> None:
 
 def _where_opened(path: str | None) -> str | None:
     """A log file is the launcher's, in whose directory we perhaps are no more."""
-    return path and str(Path(surroundings.given.place, path))
+    return path if path in (None, "-") else str(Path(surroundings.given.place, path))
 
 
 def _be_a_child(slot: int) -> None:
