@@ -18,18 +18,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.calibration import Calibration
-from bench.changes import changes
-from bench.comparison import Pace, Row, Step, measured
-from bench.contest import enter_namespace
-from bench.lineup import Entry
-from bench.machine import described
+from bench.kit.calibration import Calibration
+from bench.kit.changes import changes
+from bench.kit.comparison import Pace, Row, Step, measured
+from bench.kit.contest import enter_namespace
+from bench.kit.machine import described
+from bench.kit.results import Results, read, written
 from bench.report.page import page
 from bench.report.plots import plots
 from bench.report.tables import table
 from bench.report.text import aligned, claims, markdown
-from bench.results import Results, read, written
-from bench.table import ROWS
+from bench.rows.table import ROWS
+from bench.served.lineup import Entry
 
 QUICK = Pace(rounds=1, scale=0.4)
 RESULTS = Path(__file__).parent / "results"

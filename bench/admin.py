@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from statistics import median
 
-from bench.measure import HOST, Server, announce, cpu_seconds, free_port, reuseport, spread
+from bench.kit.measure import HOST, Server, announce, cpu_seconds, free_port, reuseport, spread
 
 SETTLE = 3.0
 """Seconds after the start that are not counted."""

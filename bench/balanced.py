@@ -20,9 +20,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from bench import blocked, mixed, pooled, spread
-from bench.contest import enter_namespace
-from bench.lineup import (
+from bench.kit.contest import enter_namespace
+from bench.kit.row import Size
+from bench.rows import blocked, mixed, pooled, spread
+from bench.served.lineup import (
     LEVEL_0,
     LEVEL_0_STAY,
     LEVEL_2,
@@ -36,7 +37,6 @@ from bench.lineup import (
     Entry,
     Row,
 )
-from bench.rows import Size
 
 SHORT = 5
 """Divides every count."""

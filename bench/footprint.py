@@ -10,7 +10,7 @@ import time
 
 import psutil
 
-from bench.measure import announce, cpu_seconds, reuseport, spread
+from bench.kit.measure import announce, cpu_seconds, reuseport, spread
 
 SETTLE = 2.0
 """Seconds after the start that are not counted."""

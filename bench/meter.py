@@ -1,8 +1,8 @@
 """What do the meter of requests and the access log cost a worker? CPU time per request, with and without.
 
-One worker serves without and with them in turn (bench.alternating), under load from wrk; figures of one turn
-are compared with those of the turns around it. Each round has a fresh worker: where an interpreter's memory
-happens to lie makes a difference. Goals: the meter at most 1.02 times, the access log at most 1.10.
+One worker serves without and with them in turn (bench.served.alternating), under load from wrk; figures of
+one turn are compared with those of the turns around it. Each round has a fresh worker: where an interpreter's
+memory happens to lie makes a difference. Goals: the meter at most 1.02 times, the access log at most 1.10.
 
 The control is bare uvicorn without and with its access log, into a file: two servers, loaded in turns of a
 second.
@@ -21,9 +21,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from bench.alternating import WAYS
-from bench.measure import Server, announce, free_port, reuseport, served, spread, wrk
+from bench.kit.measure import Server, announce, free_port, reuseport, served, spread, wrk
 from bench.overhead import Account, compare
+from bench.served.alternating import WAYS
 
 AGAINST = {"metered": "bare", "access": "metered", "logging": "metered"}
 """What each way is compared with."""
@@ -58,7 +58,7 @@ def alternate(
     into: Callable[[Path], AbstractContextManager[Path]], arguments: argparse.Namespace
 ) -> dict[str, float]:
     """One worker's ratios."""
-    flags = (arguments.app, "--loop", arguments.loop, "--http", "bench.alternating:Alternating")
+    flags = (arguments.app, "--loop", arguments.loop, "--http", "bench.served.alternating:Alternating")
     with tempfile.TemporaryDirectory() as directory, into(Path(directory)) as log:
         account = Path(directory) / "account"
         os.environ["BENCH_ACCOUNT"] = str(account)

@@ -17,10 +17,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench import idle, kills, reloads
-from bench.contest import enter_namespace
-from bench.peers import OURS, PEERS, Contestant
-from bench.rows import Row, Size
+from bench.kit.contest import enter_namespace
+from bench.kit.row import Row, Size
+from bench.rows import idle, kills, reloads
+from bench.served.peers import OURS, PEERS, Contestant
 
 SHORT = 5
 """Divides every count."""

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from bench.measure import (
+from bench.kit.measure import (
     Server,
     announce,
     cpu_seconds,

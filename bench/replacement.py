@@ -18,7 +18,7 @@ import time
 
 import psutil
 
-from bench.measure import Server, announce, reuseport, spread
+from bench.kit.measure import Server, announce, reuseport, spread
 
 NOTICED_WITHIN = 0.020
 READY_WITHIN = 0.200

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.request import urlopen
 
-from bench.measure import announce, cpu_seconds, interleaved, machine_seconds, reuseport, spread, wrk
+from bench.kit.measure import announce, cpu_seconds, interleaved, machine_seconds, reuseport, spread, wrk
 
 RATIO = 1.9
 CALIBRATION_N = 1_000_000

@@ -75,7 +75,7 @@ class Served:
     """Connections of one of the two."""
 
     def __init__(self, who: str, app: str) -> None:
-        config = Config(f"bench.small:{app}", log_config=None, access_log=False, log_level="warning")
+        config = Config(f"bench.served.small:{app}", log_config=None, access_log=False, log_level="warning")
         config.load()
         self.ours = who == "reuseport"
         desk, row = (memoryview(bytearray(8 * ROW_WORDS)).cast("Q") for _ in range(2))

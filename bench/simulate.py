@@ -18,7 +18,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.contest import enter_namespace
+from bench.kit.contest import enter_namespace
 from bench.report.simulated import curves, told
 from bench.simulation.measuring import Measurements, measurements
 from bench.simulation.study import WORKERS, calibrated, checked, herds, kept, scaled

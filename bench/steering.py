@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import get_args
 
-from bench.measure import HOST, announce, interleaved, spread
+from bench.kit.measure import HOST, announce, interleaved, spread
 from reuseport.errors import HostError
 from reuseport.kernel import bpf, decision
 from reuseport.kernel.plan import WORD_BYTES, Maps, Plan, Policy, Words

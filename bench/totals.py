@@ -16,11 +16,11 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from bench.clients import FAILED, Crowd, Tally, Target, keeping_alive
-from bench.measure import HOST, PATIENCE, announce, free_port, reuseport
+from bench.kit.clients import FAILED, Crowd, Tally, Target, keeping_alive
+from bench.kit.measure import HOST, PATIENCE, announce, free_port, reuseport
 
 CLIENTS = 8
-APPLICATION = "bench.application:app"
+APPLICATION = "bench.served.application:app"
 
 
 def main() -> None:

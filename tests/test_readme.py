@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from bench import __main__ as bench
-from bench.table import ROWS
+from bench.rows.table import ROWS
 from reuseport import errors
 from reuseport.cli import cli
 from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS

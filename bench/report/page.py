@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 
-from bench.arithmetic import judged
+from bench.kit.arithmetic import judged
+from bench.kit.results import Results
 from bench.report.tables import Table, table
 from bench.report.text import lost, machine_line
-from bench.results import Results
 
 SUBJECT = "reuseport"
 STYLE = """

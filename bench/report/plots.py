@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from bench.arithmetic import spread
-from bench.results import Measured, Results
+from bench.kit.arithmetic import spread
+from bench.kit.results import Measured, Results
 
 OURS, THEIRS, LINE = "#b5432a", "#8ba3b8", "#30363d"
 

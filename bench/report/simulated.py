@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from bench.field import REUSEPORT
 from bench.report.plots import svg
 from bench.report.text import bar
+from bench.served.field import REUSEPORT
 from bench.simulation.load import rate
 from bench.simulation.measuring import CHECKED_ON, Measurements
 from bench.simulation.queueing import Worker

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from bench.arithmetic import NOTHING, against, in_words, range_of, spread
-from bench.quiet import QUIET
-from bench.results import Contested, Measured, Metric
+from bench.kit.arithmetic import NOTHING, against, in_words, range_of, spread
+from bench.kit.quiet import QUIET
+from bench.kit.results import Contested, Measured, Metric
 
 LIMIT = 0.9
 """Cores of a load generator with one thread beyond which the figure may be the generator's own."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from bench.arithmetic import against, judged, spread
+from bench.kit.arithmetic import against, judged, spread
+from bench.kit.results import Measured, Results
 from bench.report.tables import Table
-from bench.results import Measured, Results
 
 SHOWN = (
     "reuseport",

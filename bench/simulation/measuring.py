@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import psutil
 
-from bench.asking import Answer
-from bench.contest import Running
-from bench.field import BLIND, HASH, MASTER, PLAIN, REUSEPORT, ROUND_ROBIN, SHARED, SINGLE
-from bench.lineup import GIVES_UP, Entry, started
-from bench.measure import cpu_seconds
-from bench.peers import APP
-from bench.quiet import accounted
-from bench.scenarios.figures import latencies, warm
-from bench.scenarios.openloop import on_new
+from bench.kit.asking import Answer
+from bench.kit.contest import Running
+from bench.kit.measure import cpu_seconds
+from bench.kit.quiet import accounted
+from bench.rows.figures import latencies, warm
+from bench.rows.openloop import on_new
+from bench.served.field import BLIND, HASH, MASTER, PLAIN, REUSEPORT, ROUND_ROBIN, SHARED, SINGLE
+from bench.served.lineup import GIVES_UP, Entry, started
+from bench.served.peers import APP
 from bench.simulation.load import load, p99, paths, rate
 
 CALIBRATED_ON, CHECKED_ON = 2, 8

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from bench.field import BLIND, HASH, MASTER, PLAIN, REUSEPORT, ROUND_ROBIN, SHARED
+from bench.served.field import BLIND, HASH, MASTER, PLAIN, REUSEPORT, ROUND_ROBIN, SHARED
 from bench.simulation import pooling, queueing
 from bench.simulation.load import load, p99
 from bench.simulation.measuring import CALIBRATED_ON, SIZES, Measurements

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench.alternating import WAYS
+from bench.served.alternating import WAYS
 from tests.conftest import Launch
 from tests.whole.lines import Line, wait_until
 
@@ -16,7 +16,7 @@ def test_each_way_answers_and_two_of_four_are_logged(launch: Launch, tmp_path: P
     account, log = tmp_path / "account", tmp_path / "log"
     server = launch(
         "plain:app",
-        *("--http", "bench.alternating:Alternating", "--access-log-file", str(log)),
+        *("--http", "bench.served.alternating:Alternating", "--access-log-file", str(log)),
         env={"BENCH_ACCOUNT": str(account), "PYTHONPATH": str(ROOT)},
     ).ready(1)
     asked = 0

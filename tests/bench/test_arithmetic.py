@@ -7,11 +7,11 @@ from statistics import median
 
 import pytest
 
-from bench.arithmetic import Spread, against, in_words, judged, range_of, spread, verdict
+from bench.kit.arithmetic import Spread, against, in_words, judged, range_of, spread, verdict
+from bench.kit.results import Beside, Claim, Contested, Measured, Metric, Outcome, Results, read, written
 from bench.report.page import page
 from bench.report.tables import table
 from bench.report.text import aligned, claims, lost, markdown
-from bench.results import Beside, Claim, Contested, Measured, Metric, Outcome, Results, read, written
 
 RECORDED = Path(__file__).parent / "recorded.json"
 RATE, LOST = Metric("rate", "requests/s", better="higher"), Metric("lost", "lost", counted=True)

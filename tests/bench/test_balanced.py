@@ -9,15 +9,15 @@ from itertools import pairwise
 
 import pytest
 
-from bench import blocked, mixed
-from bench.asking import Answer, by_worker, percentile
 from bench.balanced import ROWS
-from bench.lineup import LEVEL_0, PLAIN, Finding, Trials, ratios, tried
-from bench.mixed import Mixed, quiet_ratios
-from bench.peers import module
-from bench.pooled import Costs, Pooled, first_workers, load_by_worker
-from bench.quiet import Cores
-from bench.spread import exact_from
+from bench.kit.asking import Answer, by_worker, percentile
+from bench.kit.quiet import Cores
+from bench.rows import blocked, mixed
+from bench.rows.mixed import Mixed, quiet_ratios
+from bench.rows.pooled import Costs, Pooled, first_workers, load_by_worker
+from bench.rows.spread import exact_from
+from bench.served.lineup import LEVEL_0, PLAIN, Finding, Trials, ratios, tried
+from bench.served.peers import module
 
 QUIET, LOUD = Cores(1.3, 0.0), Cores(1.0, 0.9)
 

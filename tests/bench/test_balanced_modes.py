@@ -9,13 +9,13 @@ import time
 import psutil
 import pytest
 
-from bench.asking import Answer, Clients, Connection, at_once, closed_loop, on_schedule, on_schedule_kept
-from bench.contest import Running, accept_queues, until
-from bench.field import BLIND, MASTER, PLAIN, SHARED, SINGLE
-from bench.lineup import Entry, started
-from bench.measure import HOST
-from bench.pooled import badly
-from bench.spread import half_open, half_opened
+from bench.kit.asking import Answer, Clients, Connection, at_once, closed_loop, on_schedule, on_schedule_kept
+from bench.kit.contest import Running, accept_queues, until
+from bench.kit.measure import HOST
+from bench.rows.pooled import badly
+from bench.rows.spread import half_open, half_opened
+from bench.served.field import BLIND, MASTER, PLAIN, SHARED, SINGLE
+from bench.served.lineup import Entry, started
 
 FEW = 16
 MORE_THAN_A_SOCKET_PAIR_HOLDS = 600

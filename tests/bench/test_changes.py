@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.changes import changes
-from bench.results import Contested, Measured, Outcome, Results, read
+from bench.kit.changes import changes
+from bench.kit.results import Contested, Measured, Outcome, Results, read
 
 RECORDED = Path(__file__).parent / "recorded.json"
 

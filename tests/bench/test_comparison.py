@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from bench.calibration import Calibration
-from bench.comparison import Measure, Pace, Row, Trial, measured
-from bench.field import EVERYBODY, NODE_SINGLE, PLAIN, SHARED, SINGLE, UVICORN
-from bench.lineup import Entry
-from bench.results import Claim, Measured, Metric
-from bench.table import ROWS
+from bench.kit.calibration import Calibration
+from bench.kit.comparison import Measure, Pace, Row, Trial, measured
+from bench.kit.results import Claim, Measured, Metric
+from bench.rows.table import ROWS
+from bench.served.field import EVERYBODY, NODE_SINGLE, PLAIN, SHARED, SINGLE, UVICORN
+from bench.served.lineup import Entry
 
 ROOT = Path(__file__).parents[2]
 RATE = Metric("rate", "requests/s", better="higher")

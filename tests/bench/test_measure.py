@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.measure import interleaved, parse_wrk, spread
+from bench.kit.measure import interleaved, parse_wrk, spread
 
 REPORT = """\
 Running 2s test @ http://127.0.0.1:1/

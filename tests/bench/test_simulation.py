@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.field import HASH
 from bench.report.simulated import told
+from bench.served.field import HASH
 from bench.simulation import pooling, queueing
 from bench.simulation.load import load, paths, rate
 from bench.simulation.measuring import Measurements

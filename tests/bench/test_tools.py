@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.tools import Outcome, read_ab
+from bench.kit.tools import Outcome, read_ab
 
 REPORT = """\
 Concurrency Level:      64

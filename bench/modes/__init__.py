@@ -1,5 +1,0 @@
-"""Other ways to spread connections over uvicorn workers, as small programs with one and the same worker.
-
-So what differs between them is the distribution. One process without a cluster is `bench.modes.plain` with
-one worker.
-"""

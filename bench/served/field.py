@@ -1,0 +1,73 @@
+"""Everybody who competes in `python -m bench`, by groups.
+
+Ours run with the privileges of who starts the comparison where they steer, and without any where they do not;
+all others without any. Names are what the reports print.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bench.served import peers
+from bench.served.lineup import Entry, mode, with_flags
+from bench.served.peers import OURS
+
+
+def _named(name: str, entry: Entry) -> Entry:
+    return replace(entry, contestant=replace(entry.contestant, name=name))
+
+
+# ── modes: one worker and one application, so that only the distribution differs ──────────────────────
+
+SINGLE = _named("single", replace(Entry(mode("plain")), workers=1))
+"""One uvicorn process."""
+SHARED = _named("shared listener", Entry(mode("shared")))
+MASTER = _named("master", Entry(mode("master")))
+BLIND = _named("blind master", Entry(mode("blind")))
+PLAIN = _named("plain SO_REUSEPORT", Entry(mode("plain")))
+
+# ── reuseport, at every level and balance ─────────────────────────────────────────────────────────────
+
+
+def _ours(name: str, balance: str) -> Entry:
+    return Entry(with_flags(OURS, name, "--balance", balance))
+
+
+REUSEPORT = replace(_ours("reuseport", "least-loaded"), wrapper=())
+"""What `--balance auto` is wherever the kernel lets us; the subject of all comparisons."""
+ROUND_ROBIN = replace(_ours("reuseport round-robin", "round-robin"), wrapper=())
+HASH = _ours("reuseport hash", "hash")
+CPU = _ours("reuseport cpu", "cpu")
+MIGRATING = replace(_ours("reuseport hash, migrating", "hash"), migrates=True)
+"""Level 1. Differs from level 0 where a listener closes, so it is in those rows only."""
+
+MODES = (SINGLE, SHARED, MASTER, BLIND, PLAIN)
+BALANCES = (REUSEPORT, ROUND_ROBIN, HASH, CPU)
+
+# ── peers ─────────────────────────────────────────────────────────────────────────────────────────────
+
+UVICORN = Entry(peers.UVICORN)
+GUNICORN_UVICORN = Entry(peers.GUNICORN_UVICORN)
+GUNICORN_UVICORN_REUSE_PORT = Entry(peers.GUNICORN_UVICORN_REUSE_PORT)
+GUNICORN_ASGI = Entry(peers.GUNICORN_ASGI)
+GUNICORN_ASGI_REUSE_PORT = Entry(peers.GUNICORN_ASGI_REUSE_PORT)
+HYPERCORN = Entry(peers.HYPERCORN)
+GRANIAN = Entry(peers.GRANIAN)
+
+PYTHON_PEERS = (
+    UVICORN,
+    GUNICORN_UVICORN,
+    GUNICORN_UVICORN_REUSE_PORT,
+    GUNICORN_ASGI,
+    GUNICORN_ASGI_REUSE_PORT,
+    HYPERCORN,
+    GRANIAN,
+)
+
+NODE_SINGLE = replace(Entry(peers.NODE_SINGLE), workers=1, runtime="node")
+NODE_TURNS = replace(Entry(peers.NODE_TURNS), runtime="node")
+NODE_SHARED = replace(Entry(peers.NODE_SHARED), runtime="node")
+
+NODE = (NODE_SINGLE, NODE_TURNS, NODE_SHARED)
+
+EVERYBODY = (*BALANCES, *MODES, *PYTHON_PEERS, *NODE)
