@@ -6,10 +6,12 @@ words in host byte order, `SLOT_WORDS` for each slot:
     words   0..63    the slot's: what launcher and steering program tell
     words  64..127   desk 0
     words 128..191   desk 1
+    words 192..255   desk 2
 
-A slot has two desks because during a swap it has two workers, and every word has exactly one writer. Each
-store is one aligned 8-byte word, which the hardware makes atomic; there is no lock and no torn value.
-Counters of a desk start at 0 with each worker.
+A slot has three desks: for who serves, for its successor during a swap, and for a predecessor that still
+waits for a stream when the next swap begins. Every word has exactly one writer. Each store is one aligned
+8-byte word, which the hardware makes atomic; there is no lock and no torn value. Counters of a desk start at
+0 with each worker.
 
 That a word has one writer is a promise of who keeps the rules: every worker maps all of it, and one that was
 taken over can write anywhere. So nothing is kept here that only the launcher needs (its totals), and it
@@ -25,7 +27,7 @@ import mmap
 import os
 
 ROW_WORDS = 64
-DESKS = 2
+DESKS = 3
 SLOT_WORDS = ROW_WORDS * (1 + DESKS)
 WORD_BYTES = 8
 

@@ -234,15 +234,18 @@ class _Draft:
         asm.jump_when(When.EQUAL, R0, 0, "pass")
 
     def row_desk(self) -> None:
-        """R2 = the words of the slot, moved on if desk 1 serves: `desk` reads the desk's words from there."""
+        """R2 = the words of the slot, moved on to the serving desk: `desk` reads its words from there.
+
+        Whatever is written there as its number, it is one of those that the slot has.
+        """
         asm = self.asm
-        first = f"desk {len(asm)}"
+        found = f"desk {len(asm)}"
         asm.load(Size.WORD8, R1, ROW, self.words.serving_desk * WORD_BYTES)
         asm.compute(Op.MOVE, R2, ROW)
-        asm.compute(Op.AND, R1, 1)
-        asm.jump_when(When.EQUAL, R1, 0, first)
-        asm.compute(Op.ADD, R2, self.words.row_bytes)
-        asm.label(first)
+        for number in range(self.words.desks - 1):
+            asm.jump_when(When.EQUAL, R1, number, found)
+            asm.compute(Op.ADD, R2, self.words.row_bytes)
+        asm.label(found)
 
     def desk(self, target: Register, word: int) -> None:
         """Target = a word of the serving desk."""

@@ -14,10 +14,10 @@ WORD_BYTES = 8
 class Words:
     """Where the program finds what it reads: indices of 64-bit words.
 
-    A slot has three rows of `row` words: the launcher's, desk 0, desk 1. `fence` (not 0: leave the slot out),
-    `serving_desk` (0 or 1) and `assigned` count within the launcher's row; `heartbeat` (CLOCK_MONOTONIC,
-    nanoseconds; 0: not ready), `load` (requests running and connections that have not asked yet: what the
-    worker has to do) and `accepted` within a desk's.
+    A slot has rows of `row` words: the launcher's, and one for each of `desks`. `fence` (not 0: leave the
+    slot out), `serving_desk` (from 0) and `assigned` count within the launcher's row; `heartbeat`
+    (CLOCK_MONOTONIC, nanoseconds; 0: not ready), `load` (requests running and connections that have not
+    asked yet: what the worker has to do) and `accepted` within a desk's.
     """
 
     row: int
@@ -27,11 +27,12 @@ class Words:
     heartbeat: int
     load: int
     accepted: int
+    desks: int = 2
 
     @property
     def slot_bytes(self) -> int:
         """From one slot's words to the next slot's."""
-        return 3 * self.row * WORD_BYTES
+        return (1 + self.desks) * self.row * WORD_BYTES
 
     @property
     def row_bytes(self) -> int:

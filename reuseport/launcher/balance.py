@@ -21,7 +21,7 @@ from reuseport.kernel.mending import drop_program
 from reuseport.kernel.plan import Policy, Words
 from reuseport.kernel.probe import Answer, Ladder, Level, Verdict
 from reuseport.kernel.steering import Steering
-from reuseport.scoreboard import ROW_WORDS, Desk, Scoreboard, SlotWord
+from reuseport.scoreboard import DESKS, ROW_WORDS, Desk, Scoreboard, SlotWord
 from reuseport.settings.table import Settings
 
 LATE_NS = 25_000_000
@@ -37,6 +37,7 @@ WORDS = Words(
     heartbeat=Desk.HEARTBEAT,
     load=Desk.LOAD,
     accepted=Desk.SETTLED,
+    desks=DESKS,
 )
 
 Rule = Literal["least-loaded", "round-robin", "cpu", "hash"]

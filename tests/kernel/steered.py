@@ -16,10 +16,12 @@ from reuseport.errors import HostError
 from reuseport.kernel import bpf
 from reuseport.kernel.plan import Policy, Words
 from reuseport.kernel.steering import Steering
-from reuseport.scoreboard import ROW_WORDS, SLOT_WORDS
+from reuseport.scoreboard import DESKS, ROW_WORDS, SLOT_WORDS
 from tests.conftest import PATIENCE
 
-WORDS = Words(row=ROW_WORDS, fence=5, serving_desk=6, assigned=7, heartbeat=0, load=1, accepted=7)
+WORDS = Words(
+    row=ROW_WORDS, fence=5, serving_desk=6, assigned=7, heartbeat=0, load=1, accepted=7, desks=DESKS
+)
 LATE_NS, STALE_NS = 25 * 10**6, 10**9
 LONG_AGO = 1
 NEVER_STALE = 1 << 62

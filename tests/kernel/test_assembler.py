@@ -174,13 +174,13 @@ def test_numbers_that_do_not_fit_are_refused(line: Line) -> None:
         asm.assemble()
 
 
-WORDS = Words(row=32, fence=5, serving_desk=6, assigned=7, heartbeat=0, load=1, accepted=7)
+WORDS = Words(row=32, fence=5, serving_desk=6, assigned=7, heartbeat=0, load=1, accepted=7, desks=3)
 
 # Changed on purpose? Then first run test_steering.py and test_decision.py where CAP_BPF lets it.
 PROGRAMS = {
-    ("least-loaded", 2): "49da7fb4b41d758d",
-    ("least-loaded", 65): "9193d2855f3edbda",
-    ("round-robin", 2): "83deffda0bc19672",
+    ("least-loaded", 2): "d203bdc1d00fb69c",
+    ("least-loaded", 65): "f9fc3aeef60389fe",
+    ("round-robin", 2): "1bc6967b29e74b7e",
 }
 
 

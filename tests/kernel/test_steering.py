@@ -17,7 +17,7 @@ import pytest
 from reuseport.kernel.listener import accept_queue
 from reuseport.kernel.plan import Policy
 from reuseport.kernel.steering import Steering, cookie
-from reuseport.scoreboard import SLOT_WORDS, WORD_BYTES
+from reuseport.scoreboard import DESKS, SLOT_WORDS, WORD_BYTES
 from tests.conftest import PATIENCE
 from tests.kernel.steered import (
     LATE_NS,
@@ -98,13 +98,22 @@ def test_whoever_accepted_more_than_assigned_is_merely_idle() -> None:
         assert s.groups[0].burst(3) == {1: 3}
 
 
-def test_the_desk_that_serves_counts() -> None:
+@pytest.mark.parametrize("desk", range(1, DESKS))
+def test_the_desk_that_serves_counts(desk: int) -> None:
     with scene(2, "least-loaded") as s:
-        s.board.set(0, WORDS.serving_desk, 1)
-        assert s.groups[0].burst(2) == {1: 2}, "desk 1 has no heartbeat yet"
-        s.board.set_desk(0, WORDS.heartbeat, NEVER_STALE, desk=1)
+        s.board.set(0, WORDS.serving_desk, desk)
+        assert s.groups[0].burst(2) == {1: 2}, "that desk has no heartbeat yet"
+        s.board.set_desk(0, WORDS.heartbeat, NEVER_STALE, desk=desk)
         s.board.set_desk(0, WORDS.load, 100, desk=0)
         assert s.groups[0].burst(2) == {0: 2}
+
+
+@pytest.mark.parametrize("desk", [DESKS, 2**31, 2**64 - 1])
+def test_a_desk_that_no_slot_has_is_its_last(desk: int) -> None:
+    with scene(2, "least-loaded") as s:
+        s.board.set(0, WORDS.serving_desk, desk)
+        s.board.set_desk(0, WORDS.heartbeat, NEVER_STALE, desk=DESKS - 1)
+        assert s.groups[0].burst(2) == {0: 1, 1: 1}
 
 
 def test_round_robin_pays_no_heed_to_load() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -35,6 +36,11 @@ class Stream:
     def rest(self) -> bytes:
         """Whatever comes until its orderly end. Raises IncompleteRead."""
         return self._response.read()
+
+    def goes_on(self) -> bool:
+        """Nothing has come, nor an end."""
+        readable, _, _ = select.select([self._connection.sock], [], [], 0)
+        return not readable
 
     def close(self) -> None:
         self._response.close()
@@ -138,3 +144,19 @@ def test_a_drain_that_takes_long_says_what_it_waits_for(launch: Launch) -> None:
         server.wait_for(r"slot 0: waiting for 3 requests; the oldest, for \d+ s: GET /deaf$")
     # Their clients have gone; the application does not look at that either.
     server.wait_for(r"slot 0: waiting for 3 requests; the oldest, for \d+ s: GET /deaf$")
+
+
+def test_a_second_reload_does_not_wait_for_the_streams_of_the_first(launch: Launch) -> None:
+    server = launch("streaming:app", *ENDLESS).ready(1)
+    with ExitStack() as streams:
+        first = Stream(server, "/deaf")
+        streams.callback(first.close)
+        server.signal(signal.SIGHUP)
+        server.wait_for("reload: generation 2 serves in every slot")
+        second = Stream(server, "/deaf")
+        streams.callback(second.close)
+        server.signal(signal.SIGHUP)
+        server.wait_for("reload: generation 3 serves in every slot")
+        # A third would: a slot has three desks. The streams have what they were promised, meanwhile.
+        assert first.goes_on()
+        assert second.goes_on()

@@ -124,7 +124,8 @@ class Rollout:
             return None
         # A recycle whose worker meanwhile died is done: the restart replaces it.
         self._keep(lambda swap: swap.reason is Reason.RELOAD or slots(swap.slot).serving() is not None)
-        return next((swap for swap in self.swaps if swap.startable(slots(swap.slot), now)), None)
+        startable = [swap for swap in self.swaps if swap.startable(slots(swap.slot), now)]
+        return min(startable, key=lambda swap: _turn(swap, slots(swap.slot)), default=None)
 
     def close(self) -> None:
         """Nothing is planned any more: the server stops."""
@@ -157,3 +158,8 @@ class Rollout:
 
     def _keep(self, wanted: Callable[[Swap], bool]) -> None:
         self.swaps = [swap for swap in self.swaps if wanted(swap)]
+
+
+def _turn(swap: Swap, slot: Slot) -> tuple[bool, int]:
+    """Who comes first: reloads; and where fewest still drain, for by their turn the others may be gone."""
+    return swap.reason is not Reason.RELOAD, len(slot.workers)

@@ -9,8 +9,13 @@ from reuseport.launcher.deciding.conversation import Said
 from reuseport.launcher.deciding.events import Blame, Reason
 from reuseport.launcher.deciding.phases import SERVING, Phase
 
-DESKS = 2
-"""Workers a slot can hold at once: the one that serves and its successor or predecessor."""
+DESKS = 3
+"""Workers a slot can hold at once: the one that serves, its successor, and predecessors that still drain.
+
+With two, a reload that follows another would wait for the first one's streams, up to the graceful timeout, or
+have to cut off what the timeout is promised to. With any number, a machine would hold as many times its
+memory as somebody reloads within that time.
+"""
 
 Stage = Literal["starting", "serving", "reloading", "stopping"]
 """Of the whole server: `starting` until all slots have been served at once for the first time."""

@@ -7,10 +7,10 @@ stack, and a stop in the middle of one is acted on at once. The file is long bec
 there (`roster`, `slots`), whose loop turns (`silence`), plans (`rollout`), fosters (`fostering`) and the end
 (`ending`) stand beside it, decisions do not.
 
-Promises, checked by the property test: at most two workers in a slot; nobody drains without a ready
-successor, unless stopping or scaling down; where clients can connect somebody accepts; every worker serves
-or has a deadline or was sent SIGKILL, but for who may shut down for as long as it likes; nothing starts while
-stopping; from any state a stop ends in `Exit`.
+Promises, checked by the property test: at most DESKS workers in a slot, of which one serves; nobody drains
+without a ready successor, unless stopping or scaling down; where clients can connect somebody accepts; every
+worker serves or has a deadline or was sent SIGKILL, but for who may shut down for as long as it likes;
+nothing starts while stopping; from any state a stop ends in `Exit`.
 """
 
 from __future__ import annotations

@@ -424,12 +424,25 @@ def test_a_second_reload_during_the_first_follows_it_once() -> None:
     assert texts(play.actions).count("serves in every slot") == 2
 
 
-def test_a_reload_waits_for_the_desk_of_a_worker_that_still_drains() -> None:
+def test_a_second_reload_does_not_wait_for_who_still_drains_and_a_third_one_does() -> None:
     play = Play(policy(1)).begin().served()
     play.feed(ev.ReloadRequested())
     play.ready(2)
+    assert spawns(play.feed(ev.ReloadRequested())) == [(0, Reason.RELOAD)]
+    play.ready(3)
     assert spawns(play.feed(ev.ReloadRequested())) == []
+    assert play.phase(1) is play.phase(2) is Phase.DRAINING
     assert spawns(play.exits(1)) == [(0, Reason.RELOAD)]
+
+
+def test_a_reload_comes_last_where_somebody_still_drains() -> None:
+    play = Play(policy(3)).begin().served()
+    play.feed(ev.RestartRequested(0))
+    play.ready(4)
+    assert play.phase(1) is Phase.DRAINING
+    assert spawns(play.feed(ev.ReloadRequested())) == [(1, Reason.RELOAD)]
+    assert spawns(play.ready(5)) == [(2, Reason.RELOAD)]
+    assert spawns(play.ready(6)) == [(0, Reason.RELOAD)]
 
 
 def test_a_reload_heals_a_slot_in_back_off() -> None:

@@ -27,7 +27,7 @@ from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Action, Event, Reason
 from reuseport.launcher.deciding.phases import SERVING, Phase
 from reuseport.launcher.deciding.roster import Roster
-from reuseport.launcher.deciding.slots import Policy, Slot, Worker
+from reuseport.launcher.deciding.slots import DESKS, Policy, Slot, Worker
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.messages import (
     Drain,
@@ -333,9 +333,9 @@ class World(RuleBasedStateMachine):
         assert sorted(in_slots) == sorted(self.alive)
 
     @invariant()
-    def at_most_two_in_a_slot(self) -> None:
+    def no_slot_is_crowded(self) -> None:
         slots = [spawn.slot for spawn in self.alive.values()]
-        assert all(slots.count(slot) <= 2 for slot in slots)
+        assert all(slots.count(slot) <= DESKS for slot in slots)
 
     @invariant()
     def at_most_one_holds_a_slot(self) -> None:
