@@ -81,6 +81,24 @@ def reserve_all(addresses: Iterable[TCPAddress]) -> tuple[Reservation, ...]:
     return tuple(held)
 
 
+def refuse_strangers(reservations: Iterable[Reservation]) -> None:
+    """Raise ConfigurationError if anybody listens on a reserved port, or is about to.
+
+    Call it before a worker listens.
+    """
+    for reservation in reservations:
+        for stranger in strangers.listeners_on(reservation.endpoint):
+            raise ConfigurationError(
+                f"port {reservation.endpoint.port} is already served by {stranger.describe()} on"
+                f" {stranger.address}; stop it, choose another --port, or pass --join to serve beside it"
+            )
+        if not reservation.first and not strangers.seen_on(reservation.endpoint):
+            raise ConfigurationError(
+                f"port {reservation.endpoint.port} is reserved by another launcher of this user that is just"
+                " starting; stop it, choose another --port, or pass --join to serve beside it"
+            )
+
+
 def reserve_together(endpoints: Sequence[Endpoint]) -> tuple[Reservation, ...]:
     """Reserve the endpoints of one name on one port, also one the kernel chooses, or none of them.
 
@@ -248,7 +266,7 @@ def _reserve(endpoint: Endpoint) -> Reservation:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        # Perhaps only TIME_WAIT connections of our last run; strangers.refuse_strangers looks closer.
+        # Perhaps only TIME_WAIT connections of our last run; refuse_strangers looks closer.
         bound, first = _bound_beside(endpoint), False
     return Reservation(endpoint.with_port(bound.getsockname()[1]), bound, first)
 

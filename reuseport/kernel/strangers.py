@@ -11,18 +11,13 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reuseport.errors import ConfigurationError
 from reuseport.kernel import owners
 from reuseport.kernel.addresses import Endpoint, UnixAddress
-
-if TYPE_CHECKING:
-    # At run time listener imports this module, to say who is in its way.
-    from reuseport.kernel.listener import Reservation
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
@@ -69,24 +64,6 @@ def listeners_on(endpoint: Endpoint) -> tuple[Stranger, ...]:
     return tuple(
         row.stranger() for table in _TABLES for row in _listening(table) if _overlap(endpoint, row.endpoint)
     )
-
-
-def refuse_strangers(reservations: Iterable["Reservation"]) -> None:
-    """Raise ConfigurationError if anybody listens on a reserved port, or is about to.
-
-    Call it before a worker listens.
-    """
-    for reservation in reservations:
-        for stranger in listeners_on(reservation.endpoint):
-            raise ConfigurationError(
-                f"port {reservation.endpoint.port} is already served by {stranger.describe()} on"
-                f" {stranger.address}; stop it, choose another --port, or pass --join to serve beside it"
-            )
-        if not reservation.first and not seen_on(reservation.endpoint):
-            raise ConfigurationError(
-                f"port {reservation.endpoint.port} is reserved by another launcher of this user that is just"
-                " starting; stop it, choose another --port, or pass --join to serve beside it"
-            )
 
 
 def seen_on(endpoint: Endpoint) -> bool:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from reuseport.kernel.addresses import DescriptorAddress, Endpoint, TCPAddress, UnixAddress, parse_all
-from reuseport.kernel.listener import Reservation, bind_listener, reserve_all
+from reuseport.kernel.listener import Reservation, bind_listener, refuse_strangers, reserve_all
 from reuseport.kernel.shared import FileIdentity, adopt_descriptor, open_unix, remove_unix
-from reuseport.kernel.strangers import refuse_strangers
 
 
 @dataclass(frozen=True)

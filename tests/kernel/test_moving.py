@@ -14,8 +14,7 @@ import pytest
 
 from reuseport.errors import ConfigurationError
 from reuseport.kernel.addresses import Endpoint, TCPAddress, resolve
-from reuseport.kernel.listener import Reservation, _prove, bind_listener, reserve_together
-from reuseport.kernel.strangers import refuse_strangers
+from reuseport.kernel.listener import Reservation, _prove, bind_listener, refuse_strangers, reserve_together
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 

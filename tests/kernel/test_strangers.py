@@ -13,8 +13,8 @@ import pytest
 from reuseport.errors import ConfigurationError
 from reuseport.kernel import owners
 from reuseport.kernel.addresses import Endpoint, TCPAddress, resolve
-from reuseport.kernel.listener import bind_listener, reserve_all
-from reuseport.kernel.strangers import Stranger, listeners_on, refuse_strangers
+from reuseport.kernel.listener import bind_listener, refuse_strangers, reserve_all
+from reuseport.kernel.strangers import Stranger, listeners_on
 from tests.conftest import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("no_leak")
