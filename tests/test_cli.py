@@ -144,6 +144,11 @@ def test_bad_usage_ends_with_2_and_one_sentence_that_names_the_fix(
 @pytest.mark.parametrize(
     ("variable", "text", "message"),
     [
+        (
+            "WEB_CONCURRENCY",
+            "300000",
+            "$WEB_CONCURRENCY: 300000 workers are more than",
+        ),
         ("WEB_CONCURRENCY", "lots", "$WEB_CONCURRENCY: 'lots' is no number of workers"),
         ("PORT", "tcp://10.0.0.1:80", "$PORT: 'tcp://10.0.0.1:80' will not do"),
         ("REUSEPORT_JOIN", "maybe", "$REUSEPORT_JOIN: 'maybe' is neither true nor false"),

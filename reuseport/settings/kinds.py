@@ -83,6 +83,10 @@ def texts(metavar: str, separator: str = r"\s+") -> Kind:
     return Kind(metavar, str, (str,), separator=separator)
 
 
+MOST_WORKERS = 4096
+"""Each takes seven descriptors of the launcher's, a process, and a row of the scoreboard."""
+
+
 def _number(value: str | float) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(value), re.ASCII):
         raise ValueError(f"{str(value)!r} will not do: write a number such as 20 or 0.25")
@@ -101,6 +105,8 @@ def _workers(value: str | int) -> int | str:
         return "auto"
     if not re.fullmatch(r"[0-9]{1,9}", str(value), re.ASCII) or int(value) < 1:
         raise ValueError(f"{str(value)!r} is no number of workers: write 1 or more, or auto")
+    if int(value) > MOST_WORKERS:
+        raise ValueError(f"{value} workers are more than one launcher can have: {MOST_WORKERS:,}, or auto")
     return int(value)
 
 
