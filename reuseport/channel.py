@@ -47,8 +47,8 @@ NONE_FREE = frozenset({errno.EMFILE, errno.ENFILE})
 """This process, or the host, has no descriptor left."""
 SPARE = 4
 """Descriptors that are kept free: an heir's inbox takes one, a foster's inbox and listeners two or three."""
-NOBODY_READS = frozenset({errno.EPIPE, errno.ECONNRESET})
-"""The peer is gone; its end is told elsewhere."""
+NOBODY_READS = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTSOCK})
+"""The peer is gone; its end is told elsewhere. Or our own end is: the application has closed it."""
 
 
 class PeerGoneError(Exception):

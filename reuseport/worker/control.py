@@ -114,10 +114,10 @@ class Control:
 
     def on_terminate(self) -> None:
         """Somebody sent this one worker SIGTERM: ask to be replaced; the second time, do not wait for it."""
+        again, self._leaving = self._leaving, True
         self._send(Leaving())
-        if self._leaving:
+        if again:
             self._drain(self._graceful_timeout, [], final=True)
-        self._leaving = True
 
     def on_drained(self, cut_off: int) -> None:
         """Requests are over, and lifespan shutdown has a time of its own."""

@@ -1,7 +1,7 @@
 """An application that was taken over: it writes to its worker's channel whatever it is told to.
 
 `POST /?fds=F&times=N` sends the body, as one packet with F descriptors, N times; 0 times: for ever, in a
-thread, as fast as it can. `GET /` says who answers.
+thread, as fast as it can. `POST /?close=1` closes it. `GET /` says who answers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _COMMAND = Path("/proc/self/cmdline").read_bytes().split(b"\0")
-CHANNEL = socket.socket(fileno=os.dup(int(_COMMAND[_COMMAND.index(b"--channel") + 1])))
+NUMBER = int(_COMMAND[_COMMAND.index(b"--channel") + 1])
+CHANNEL = socket.socket(fileno=os.dup(NUMBER))
 
 
 def tell(packet: bytes, fds: int) -> None:
@@ -45,10 +46,16 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             body += message["body"]
         body += message["body"]
         query = {name: int(values[0]) for name, values in parse_qs(scope["query_string"].decode()).items()}
+        if "close" in query:
+            os.close(NUMBER)
+            CHANNEL.close()
+            query["times"] = -1
         if query.get("times") == 0:
             threading.Thread(target=tell_for_ever, args=(body, query.get("fds", 0)), daemon=True).start()
         for _ in range(query.get("times", 1)):
             tell(body, query.get("fds", 0))
     who = {"slot": os.environ["REUSEPORT_SLOT"], "pid": os.getpid()}
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": json.dumps(who).encode()})
+    body = json.dumps(who).encode()
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -28,7 +28,7 @@ from reuseport.messages import (
 from reuseport.packets import encode
 from tests.admin.asking import Control
 from tests.conftest import PATIENCE, Launch, Launched
-from tests.whole.lines import wait_until
+from tests.whole.lines import EXITED, Line, wait_until
 
 LIES: dict[str, tuple[bytes, int, str]] = {
     "no JSON": (b"\x00nonsense", 0, "is no JSON"),
@@ -110,6 +110,19 @@ def test_a_flood_ends_whoever_sends_it_and_holds_nobody_up(launch: Launch, fds: 
     assert status(control)["violations"] == 1
     assert time.monotonic() - began < PATIENCE / 3, "far less than a flood without an end would take"
     heal(control, 2)
+    assert server.stop() == 0
+
+
+def test_a_worker_that_closes_its_channel_is_replaced_and_nobody_is_cut_off(launch: Launch) -> None:
+    server = launch("liar:app", "--workers", "1", "--lifespan", "off", "--graceful-timeout", "10m").ready(1)
+    with Line(server.port) as line:
+        before = line.ask().body
+        assert httpx.post(f"{server.url}/?close=1", timeout=PATIENCE).status_code == 200
+        server.wait_for("will be recycled: it closed its channel")
+        server.wait_for("slot 0 is ready .*reason: terminated")
+        assert line.ask().body == before, "its connection goes on, and is told to end"
+    server.wait_for(EXITED)
+    assert answers(server)
     assert server.stop() == 0
 
 
