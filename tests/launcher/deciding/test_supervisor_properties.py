@@ -24,12 +24,14 @@ from hypothesis.stateful import (
 )
 
 from reuseport.launcher.deciding import events as ev
+from reuseport.launcher.deciding import reports
 from reuseport.launcher.deciding.events import Action, Event, Reason
 from reuseport.launcher.deciding.phases import SERVING, Phase
 from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import DESKS, Policy, Slot, Worker
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.messages import (
+    CannotFoster,
     Drain,
     Foster,
     Leaving,
@@ -134,6 +136,7 @@ class World(RuleBasedStateMachine):
             case ev.Kill(worker):
                 assert worker in self.alive
                 self.killed.add(worker)
+                self.fostering = {pair for pair in self.fostering if pair[0] != worker}
             case ev.Release():
                 assert self.supervisor._ending.decided, "a slot keeps its listeners to the end"
             case ev.Tell(worker, Foster(slot)):
@@ -244,6 +247,27 @@ class World(RuleBasedStateMachine):
     @rule(data=st.data())
     def has_its_listener_closed(self, data: st.DataObject) -> None:
         self.feed(ev.Unlistened(data.draw(st.sampled_from(sorted(self.ready)))))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def lies(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.numbers()))
+        others = {n: worker.phase for n, worker in self.supervisor.workers.items() if n != number}
+        self.feed(ev.Violated(number, "it lies"))
+        assert number in self.killed
+        assert not self.killed & {n for n, phase in others.items() if phase in SERVING}
+
+    @precondition(lambda self: self.fostering)
+    @rule(data=st.data())
+    def cannot_foster(self, data: st.DataObject) -> None:
+        pair = data.draw(st.sampled_from(sorted(self.fostering)))
+        self.fostering.remove(pair)
+        self.feed(ev.Heard(pair[0], CannotFoster(pair[1])))
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data())
+    def closes_its_channel(self, data: st.DataObject) -> None:
+        self.feed(ev.Deaf(data.draw(st.sampled_from(self.numbers()))))
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
@@ -393,7 +417,11 @@ class World(RuleBasedStateMachine):
         if supervisor._ending.decided:
             return
         workers = supervisor.workers.values()
-        able = {worker.slot for worker in workers if worker.phase is Phase.READY and not worker.late}
+        able = {
+            worker.slot
+            for worker in workers
+            if worker.phase is Phase.READY and not worker.late and worker.excused_until <= self.now
+        }
         attended = {worker.slot for worker in workers if worker.attends()}
         assert {slot.number for slot in supervisor.slots.values() if slot.opened} == self.escrow
         for slot in supervisor.slots.values():
@@ -642,7 +670,33 @@ class ShutsDownForEver(Supervisor):
             worker.deadline = None
 
 
+class KillsNobody(Supervisor):
+    """Whoever lies goes on."""
+
+    def _on_violated(self, worker: Worker, how: str, now: float) -> None:
+        self._report(reports.violated(worker, how))
+
+
+class AsksAgain(Misled):
+    """Who cannot foster is asked again at once."""
+
+    class roster(Roster):  # noqa: N801 - as above
+        def excuse(self, worker: Worker, slot: int, now: float) -> None:
+            pass
+
+
+class ForgivesNobody(Misled):
+    """What the launcher overslept counts against its workers."""
+
+    class roster(Roster):  # noqa: N801 - as above
+        def be_patient(self, late: float, now: float) -> None:
+            pass
+
+
 BUGS = [
+    KillsNobody,
+    AsksAgain,
+    ForgivesNobody,
     ShutsDownForEver,
     ForgetsWhoIsDrained,
     NeverFences,
