@@ -41,8 +41,9 @@ from reuseport.packets import ViolationError, decode, encode
 AT_ONCE = 32
 """Messages that one call of `receive` takes, so that whoever sends without an end is no loop without one."""
 
-NOT_NOW = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
-"""The buffer is full, or this user has as many descriptors under way as RLIMIT_NOFILE allows (unix(7))."""
+NOT_NOW = frozenset({errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM})
+"""The buffer is full; or this user has as many descriptors under way as RLIMIT_NOFILE allows (unix(7)), or
+the kernel no memory, and a buffer with room says nothing of that."""
 NONE_FREE = frozenset({errno.EMFILE, errno.ENFILE})
 """This process, or the host, has no descriptor left."""
 SPARE = 4
@@ -66,7 +67,7 @@ class Channel(Generic[Said]):
         self._spare: list[int] = []
         self._keep_spare()
         self.crowded = False
-        """Not room in the buffer is missing: as many descriptors are under way as may be. Only time helps."""
+        """Not room in the buffer is missing, when something waits: only time helps."""
 
     @staticmethod
     def pair() -> tuple[Channel[ToLauncher], socket.socket]:
@@ -176,7 +177,7 @@ class Channel(Generic[Said]):
             socket.send_fds(self._socket, [packet], list(fds))
         except OSError as error:
             if error.errno in NOT_NOW:
-                self.crowded = error.errno == errno.ETOOMANYREFS
+                self.crowded = error.errno != errno.EAGAIN
                 return False
             if error.errno not in NOBODY_READS:
                 raise

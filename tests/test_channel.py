@@ -35,6 +35,7 @@ from reuseport.messages import (
     Pass,
     Ready,
     ReopenLogs,
+    ShuttingDown,
     Start,
     ToLauncher,
     ToWorker,
@@ -69,6 +70,7 @@ ANSWERS: dict[str, st.SearchStrategy[ToLauncher]] = {
     "LimitReached": st.builds(LimitReached, SIZES),
     "Leaving": st.just(Leaving()),
     "CannotFoster": st.builds(CannotFoster, SIZES),
+    "ShuttingDown": st.builds(ShuttingDown, SIZES),
 }
 
 BIG = Start("x" * 60_000, 0, 0, 0, 0, 0)

@@ -38,7 +38,10 @@ class GuardedLoop:
         return guarded
 
     def attempt(self, look: Callable[[], Seen]) -> Seen | None:
-        """What a look brings that nobody depends on; None when it fails: that is told once, and we go on."""
+        """What a look brings, or a telling, that nobody depends on; None when it fails.
+
+        That is told, once for each error, and we go on: nobody is served worse.
+        """
         try:
             return look()
         except Exception as error:

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from reuseport.errors import ReuseportError
 from reuseport.launcher.balance import Balance
@@ -86,7 +87,7 @@ class Orders:
                 case ev.Release():
                     self._release()
                 case ev.Report():
-                    self._chronicle.report(action)
+                    self._loop.attempt(partial(self._chronicle.report, action))
                 case ev.Exit(code):
                     self._leave(code)
 
@@ -109,8 +110,8 @@ class Orders:
             return
         # The worker knows of its desk only when it is told to start.
         self._totals.sit(spawn.slot, spawn.desk)
-        self._chronicle.spawned(spawn)
         self._workforce.take_on(process)
+        self._loop.attempt(partial(self._chronicle.spawned, spawn))
         shared = self._ports.shared_fds()
         start = Start(
             settings=self._settings.to_json(),
@@ -134,7 +135,7 @@ class Orders:
             case Drain() if process.deaf:
                 process.end(signal.SIGTERM)  # the second one: it drains without being told to
             case Foster(fostered):
-                self._chronicle.fostered(fostered, slot, self._cause(fostered))
+                self._loop.attempt(partial(self._chronicle.fostered, fostered, slot, self._cause(fostered)))
             case Unfoster(fostered):
                 log.debug("slot %d is fostered no more", fostered)
             case Pass(count, to):

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from functools import partial
 
 from reuseport.channel import PeerGoneError
 from reuseport.launcher.deciding import events as ev
@@ -123,9 +124,10 @@ class Workforce:
         status = process.reap_now()
         del self.processes[number]
         process.close()
-        self._totals.leave(process.spawn.slot, process.spawn.desk)
-        multiprocess.mark_dead(os.environ, process.pid)
-        self._chronicle.gone(status)
+        # What is only counted and told must not keep the exit from being acted on.
+        self._loop.attempt(partial(self._totals.leave, process.spawn.slot, process.spawn.desk))
+        self._loop.attempt(partial(multiprocess.mark_dead, os.environ, process.pid))
+        self._loop.attempt(partial(self._chronicle.gone, status))
         self._feed(ev.WorkerExited(number, self._explain(process, status), clean=status in (0, None)))
 
     def _explain(self, process: Process, status: int | None) -> str:
@@ -134,7 +136,7 @@ class Workforce:
             return f"worker in slot {slot} (pid {pid}) is gone; how, the debugger that traces it knows"
         if process.ended_with is not None and status == -process.ended_with:
             return f"worker in slot {slot} (pid {pid}) is gone, ended by our {process.ended_with.name}"
-        kills = exits.oom_kills() if status == -signal.SIGKILL else self._oom_kills
+        kills = self._loop.attempt(exits.oom_kills) if status == -signal.SIGKILL else self._oom_kills
         known = kills is not None and self._oom_kills is not None
         grew = known and kills != self._oom_kills
         self._oom_kills = kills

@@ -130,8 +130,9 @@ def test_a_slot_given_up_while_it_starts_leaves_no_listener_behind(launch: Launc
     server.signal(signal.SIGTTIN)
     gate.reached()
     server.signal(signal.SIGTTOU)
+    server.wait_for("scaling from 2 to 1 workers")
     gate.open()
     server.wait_for(r"worker in slot 1 \(pid \d+\)")
-    assert len(listeners(server.port)) == 1
+    assert len(listeners(server.port)) == 1, server.output
     ask_each(server.port)
     assert server.stop() == 0
