@@ -28,8 +28,9 @@ class Start:
     """Who the worker is and what it serves.
 
     Descriptors: the scoreboard, which has rows for `slots` slots; the receiving end of the slot's inbox; the
-    file that STACKS_SIGNAL dumps into; `shared` sockets that all workers accept from; and then the slot's own
-    listeners, one for each endpoint, bound by the launcher, which keeps a duplicate of each: the escrow.
+    file that STACKS_SIGNAL dumps into; the inbox's sending end, for the rescue; `shared` sockets that all
+    workers accept from; and then the slot's own listeners, one for each endpoint, bound by the launcher,
+    which keeps a duplicate of each: the escrow.
     """
 
     settings: str

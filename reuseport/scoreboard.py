@@ -109,6 +109,9 @@ class Desk(enum.IntEnum):
     """Requests that ended before their response was complete: the client left, or the task was cancelled."""
     PSS = 41
     """Proportional set size, bytes, while somebody wants to know (worker/footprint.py); 0 before."""
+    RESCUED = 42
+    """Connections that the rescue thread sent to the own slot's inbox while the event loop was blocked. It
+    alone writes this word; they do not count as HANDOFFS_SENT."""
 
 
 RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))
@@ -134,6 +137,7 @@ COUNTERS = (
     Desk.DURATION_SUM,
     *DURATION_BUCKETS,
     Desk.ABANDONED,
+    Desk.RESCUED,
 )
 """The words of a desk that only grow; the launcher adds them to its totals when the worker is gone."""
 

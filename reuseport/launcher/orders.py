@@ -101,7 +101,7 @@ class Orders:
     def _spawn(self, spawn: ev.Spawn) -> None:
         try:
             # First: a slot without them could not be served, and no descriptor may be free for one.
-            receiving, _ = self._ports.inbox(spawn.slot)
+            receiving, sending = self._ports.inbox(spawn.slot)
             listeners = self._ports.listeners(spawn.slot)
             process = Process.start(spawn, os.environ, self._identity)
         except (OSError, ReuseportError) as error:
@@ -122,9 +122,8 @@ class Orders:
             shared=len(shared),
             cpu=self._balance.cpu(spawn.slot),
         )
-        self._send(
-            process, start, [self._balance.scoreboard.fd, receiving, process.stacks, *shared, *listeners]
-        )
+        own = [self._balance.scoreboard.fd, receiving, process.stacks, sending]
+        self._send(process, start, [*own, *shared, *listeners])
 
     def _tell(self, worker: int, message: ToWorker) -> None:
         process = self._workforce.processes.get(worker)
@@ -167,7 +166,7 @@ class Orders:
         # First: a slot beyond those the kernel chooses among would get nothing.
         self._balance.resize(self._supervisor.target, listeners)
         self._balance.steer(slot, desk, listeners)
-        self._relief.watch(slot, listeners)
+        self._relief.watch(slot, [*listeners, self._ports.received(slot)])
         self._tampering.watch(slot, listeners)
 
     def _release(self) -> None:

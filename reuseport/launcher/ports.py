@@ -92,10 +92,17 @@ class Ports:
 
         It belongs to the slot as its listeners do: what was sent waits here whoever dies.
         """
+        receiving, sending = self._inbox(slot)
+        return receiving.fileno(), sending.fileno()
+
+    def received(self, slot: int) -> socket.socket:
+        """The receiving end: readable while connections wait there. The launcher reads none."""
+        return self._inbox(slot)[0]
+
+    def _inbox(self, slot: int) -> tuple[socket.socket, socket.socket]:
         if slot not in self._inboxes:
             self._inboxes[slot] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        receiving, sending = self._inboxes[slot]
-        return receiving.fileno(), sending.fileno()
+        return self._inboxes[slot]
 
     def close(self) -> None:
         """Close every duplicate and inbox."""

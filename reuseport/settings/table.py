@@ -140,6 +140,12 @@ class Settings:
         "Move keep-alive connections from busy workers to idle ones.",
         "--rebalance/--no-rebalance",
     )
+    rescue: bool = _balance(
+        True,
+        SWITCH,
+        "Pass waiting connections of a worker whose event loop is blocked to one that turns.",
+        "--rescue/--no-rescue",
+    )
 
     user: str | None = _identity(
         None, text("USER"), "Run the workers as this user, a name or a number.", "-u", "--user"

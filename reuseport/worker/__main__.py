@@ -101,9 +101,10 @@ async def serve(
     from reuseport.worker.inbox import Inbox
     from reuseport.worker.meter import Meter
     from reuseport.worker.offspring import disown
-    from reuseport.worker.protocol.connection import State
+    from reuseport.worker.protocol.connection import PROTOCOLS, State
     from reuseport.worker.protocol.count import Requests
     from reuseport.worker.protocol.load import Load
+    from reuseport.worker.rescue import Rescue, turning
     from reuseport.worker.server import Server
 
     scoreboard = Scoreboard(fds[0], order.slots)
@@ -115,8 +116,8 @@ async def serve(
     if access_log is not None:
         access_log.start(asyncio.get_running_loop())
         state.access_log = access_log
-    shared = [socket.socket(fileno=fd) for fd in fds[3 : 3 + order.shared]]
-    own = [socket.socket(fileno=fd) for fd in fds[3 + order.shared :]]
+    shared = [socket.socket(fileno=fd) for fd in fds[4 : 4 + order.shared]]
+    own = [socket.socket(fileno=fd) for fd in fds[4 + order.shared :]]
 
     def on_listen() -> None:
         channel.send(Listens())
@@ -131,7 +132,10 @@ async def serve(
         watch = bond.Watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
         server.on_drained = functools.partial(on_drained, watch)
         bond.loosen()
-        meter.start(loop, own, [state.look, control.rebalancing.publish, memory.look])
+        movable = not server.config.is_ssl and server.config.http_protocol_class in PROTOCOLS.values()
+        if settings.rescue and movable:
+            rescue.start(loop)
+        meter.start(loop, own, [state.look, control.rebalancing.publish, memory.look], rescue.expect)
         control.start(loop)
         control.ready()
 
@@ -139,8 +143,13 @@ async def serve(
     meter = Meter(desk, state)
     memory = Memory(desk, row)
     inbox = Inbox(fds[1], server, desk)
-    control = Control(channel, server, inbox, meter, settings)
+    rescue = Rescue(fds[3], state, desk, lambda: turning(scoreboard, order.slot))
+    control = Control(channel, server, inbox, meter, rescue, settings)
     server.on_terminate = control.on_terminate
-    disown(asyncio.get_running_loop(), lambda: (channel.fileno(), *fds[:2], *server.descriptors()))
+    disown(
+        asyncio.get_running_loop(),
+        lambda: (channel.fileno(), *fds[:2], *server.descriptors(), *rescue.descriptors()),
+    )
     await server.serve()
+    rescue.end()
     inbox.close()

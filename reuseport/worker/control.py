@@ -29,6 +29,7 @@ from reuseport.worker.fostering import Fostering
 from reuseport.worker.inbox import Inbox
 from reuseport.worker.meter import BEAT, Meter
 from reuseport.worker.rebalancing import Rebalancing
+from reuseport.worker.rescue import Rescue
 from reuseport.worker.server import Server
 
 log = logging.getLogger("uvicorn.error")
@@ -38,12 +39,19 @@ class Control:
     """Reads the channel and the signals of a ready worker."""
 
     def __init__(
-        self, channel: Channel[ToWorker], server: Server, inbox: Inbox, meter: Meter, settings: Settings
+        self,
+        channel: Channel[ToWorker],
+        server: Server,
+        inbox: Inbox,
+        meter: Meter,
+        rescue: Rescue,
+        settings: Settings,
     ) -> None:
         self._channel = channel
         self._server = server
         self._inbox = inbox
         self._meter = meter
+        self._rescue = rescue
         self._fostering = Fostering(server, meter.desk)
         self.rebalancing = Rebalancing(server.server_state, meter.desk)
         self._graceful_timeout = settings.graceful_timeout
@@ -96,6 +104,8 @@ class Control:
                     raise TypeError(f"the launcher does not send {message!r}")
 
     def _drain(self, timeout: float, heirs: list[int], *, final: bool) -> None:
+        if not heirs:
+            self._rescue.end()  # nobody will be there to read what is sent
         if self._departure is not None:
             # The launcher's orders, its end of file and a SIGTERM may follow each other.
             close_all(heirs)

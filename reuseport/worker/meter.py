@@ -40,9 +40,13 @@ class Meter:
         loop: asyncio.AbstractEventLoop,
         listeners: Sequence[socket.socket],
         on_rest: Sequence[Callable[[], None]] = (),
+        expect: Callable[[float], object] = abs,
     ) -> None:
-        """The first beat now. `listeners` are the slot's own; `on_rest` is called every REST seconds."""
+        """The first beat now. `listeners` are the slot's own; `on_rest` is called every REST seconds, and
+        `expect` each time the next beat is set, with the seconds until then.
+        """
         self._loop = loop
+        self._expect = expect
         self._listeners = [listener for listener in listeners if listener.family != socket.AF_UNIX]
         self._on_rest = on_rest
         now = loop.time()
@@ -71,6 +75,7 @@ class Meter:
         self._due = now + (BEAT if busy else REST)
         load.on_work = None if busy else self._quicken
         self._timer = self._loop.call_at(self._due, self._beat)
+        self._expect(self._due - now)
 
     def _quicken(self) -> None:
         """Work has come while we rest."""
@@ -78,6 +83,7 @@ class Meter:
         self._timer.cancel()
         self._due = self._loop.time() + BEAT
         self._timer = self._loop.call_at(self._due, self._beat)
+        self._expect(BEAT)
 
     def _publish(self) -> None:
         desk, state = self.desk, self._state

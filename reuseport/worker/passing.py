@@ -2,6 +2,9 @@
 
 What is sent has left: the launcher holds the inbox, so whichever of the two workers dies now, the connection
 waits there for the next reader. What is not sent stays ours, and goes on being served.
+
+Two threads pass connections on: the loop's, and the rescue's while the loop does not turn (`rescue`). Both
+take one out of the set of open connections first, which only one of them can.
 """
 
 from __future__ import annotations
@@ -24,11 +27,26 @@ class NobodyReadsError(Exception):
     """Nobody will ever take up what is sent there."""
 
 
+def claim(connection: Transferable) -> bool:
+    """Take it out of the set of open connections, to pass it on or put it back; whether it was there.
+
+    `set.remove` of objects that compare by identity runs no Python: no other thread sees half of it.
+    """
+    try:
+        connection.server_state.connections.remove(connection)
+    except KeyError:
+        return False
+    return True
+
+
 def pass_on(connection: Transferable, inbox: socket.socket, desk: memoryview[int]) -> bool:
-    """Pass on a connection that is idle; whether the inbox had room for it. Raises NobodyReadsError."""
+    """Pass on a connection that is idle; whether it went: the inbox had room. Raises NobodyReadsError."""
+    if not claim(connection):
+        return False  # rescued, and about to be let go
     try:
         socket.send_fds(inbox, [b"c"], [connection.transport.get_extra_info("socket").fileno()])
     except OSError as error:
+        connection.server_state.connections.add(connection)
         if error.errno in GONE:
             raise NobodyReadsError from error
         if error.errno not in FULL:

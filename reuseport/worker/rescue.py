@@ -1,0 +1,284 @@
+"""The rescue: a thread that hands a blocked event loop's waiting connections to a worker that turns.
+
+It sleeps until the loop is late. Then it looks, for as long as the loop does not turn, who has asked on a
+connection that is idle: nothing under way, nothing parsed, nothing to write. Such a connection goes to the
+own slot's inbox, as in a handoff: whoever fosters the slot reads it there, or we ourselves when the loop
+turns. A loop that is late because it answers many in one turn is busy, and one that the scheduler does not
+run would not be helped: neither is blocked.
+
+Two threads must never read one connection. These are the steps, and why they are safe in this order:
+
+    pause    The loop's thread stands in a task's step (`standing`), so it polls and reads nothing, and
+             `pause_reading` is what the step could call itself. Nothing more is read there, whatever was
+             polled before. Asked for (`cr_running`) right before the call, with nothing in between at which
+             the interpreter lock could change hands. On stock asyncio the call itself is Python, and the lock
+             may change hands within it: the reader is then out of the selector, cancelled, or neither yet.
+    look     Once more, now that it is paused: in a step again or still, the loop's thread has no read of this
+             connection under way, and can begin none. From here on an idle connection stays idle.
+    claim    Out of the set of connections, which only one can do: whoever passes it on there has to as well
+             (`passing`). What is in the set has not been lost, so the copy made of its descriptor before is
+             the connection's.
+    send     The copy. What cannot be sent returns into the set.
+    let go   When the loop turns: of what went, as after any handoff; what stayed is read again.
+
+The lock is kept throughout, because it was gained a moment ago: who waits for it counts a whole switch
+interval from then (Python/ceval_gil.c, take_gil), and a slice of this work is shorter. Nothing depends on
+that, it only lets a slice succeed: a finalizer, a tiny interval or an unlucky scheduler makes one fail, at
+the looks above.
+
+Rejected: to take the descriptor out of the loop's epoll behind its back (what it has fetched already, it
+reads; what it has queued, it registers), to raise the switch interval (this thread then waits for the lock as
+long as any other), and to switch the garbage collector off meanwhile: an application that saves and restores
+that switch, as timeit does, could find it off and leave it so.
+
+Not rescued: what is encrypted, WebSockets, a request of which a byte was read, anything while native code
+keeps the interpreter lock, or without such a lock (3.13t), and where no sibling's loop turns.
+
+When this process dies: what was sent waits in the inbox, which the launcher holds. When nobody reads there:
+our loop does, when it turns. When the application forks: the child has no such thread, and lets go of what
+was sent (`offspring`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from reuseport.kernel.unyielding import Alarm, duplicate, send_descriptor, unread
+from reuseport.scoreboard import DESKS, Desk, Scoreboard
+from reuseport.worker.passing import FULL, GONE, claim, sending_end
+from reuseport.worker.protocol.connection import State, Transferable, TransferableH11, TransferableHttpTools
+from reuseport.worker.standing import can_tell, step, watched_over
+
+LATE = 0.02
+"""Seconds after which a heartbeat that is due is missing."""
+SILENT = 0.03
+"""Seconds, of those in which the scheduler let it run or it slept, without any sign of the loop."""
+SAMPLED = 0.1
+"""Seconds between two looks at how long the loop's thread has waited for a CPU, while all is well."""
+LOOK = 0.01
+"""Seconds between two looks at whether the loop turns, and at who could not be rescued at the last one."""
+FRESH = 0.2
+"""Seconds between two lists of the connections: they change without a turn of the loop only within one."""
+
+SLICE = 0.001
+"""Seconds, where an application has made the switch interval so short that none could succeed."""
+TURNED = 1.0
+"""Seconds within which a sibling must have turned: at rest it does ten times."""
+RESCUED = b"r"
+"""What is sent along with a descriptor; a packet of none would be an end of file."""
+
+_HEARTBEAT, _ANSWERED = int(Desk.HEARTBEAT), int(Desk.DURATION_SUM)
+
+
+class Rescue:
+    """From `start` to `end`. Owns its thread, its alarm and the inbox's sending end."""
+
+    def __init__(self, fd: int, state: State, desk: memoryview[int], helped: Callable[[], bool]) -> None:
+        """`fd` is the sending end of the own slot's inbox; `helped` says whether anybody could foster us."""
+        self._inbox = sending_end(fd)
+        self._state = state
+        self._desk = desk
+        self._helped = helped
+        self._gone: set[Transferable] = set()
+        """Sent, and not let go: the loop has not turned."""
+        self._ended = False
+        self._overdue = 0
+        """When the loop is late; monotonic nanoseconds, as all here."""
+        self._last = (0, 0)
+        """What it had done by its last heartbeat or our last look."""
+        self._sampled_at = 0
+        self._waited = 0
+        self._thread: threading.Thread | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Watch over the loop that this runs in, if it can be. Raises OSError."""
+        if not can_tell(loop):
+            return
+        self._loop = loop
+        self._loops_thread = threading.get_ident()
+        self._alarm = Alarm()
+        self._thread = threading.Thread(target=self._run, name="rescue", daemon=True)
+        self._thread.start()
+
+    def expect(self, seconds: float) -> None:
+        """The loop's next heartbeat is due in so many seconds: it is late LATE after that."""
+        if self._thread is None:
+            return
+        now = time.monotonic_ns()
+        if now - self._sampled_at >= SAMPLED * 1e9:
+            self._sampled_at, self._waited = now, waited_for_cpu()
+        self._last = self._done()
+        self._overdue = now + int((seconds + LATE) * 1e9)
+        self._alarm.set(seconds + LATE)
+
+    def end(self) -> None:
+        """Rescue nobody any more; once or often, in the loop's thread. What has been sent stays so."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._ended = True
+            self._alarm.set(0)
+            thread.join()
+            self._alarm.close()
+        self._inbox.close()
+
+    def descriptors(self) -> Iterable[int]:
+        """Of what is ours, and of connections that are others' already: not for a forked child to keep."""
+        alarm = () if self._thread is None else (self._alarm.fileno(),)
+        return (self._inbox.fileno(), *alarm, *map(_descriptor, self._gone))
+
+    # ── in the thread ─────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        self._alarm.wait()
+        while not self._ended:
+            done, now = self._done(), time.monotonic_ns()
+            if done[1] != self._last[1]:
+                # It has answered since, so it is busy; whether still, the next look tells.
+                self._last = done
+                self._sampled_at, self._waited = now, waited_for_cpu()
+                silent_at = now + int(SILENT * 1e9)
+            else:
+                # As much as it has waited for a CPU since the last sample, however much of it before that.
+                waited = waited_for_cpu() - self._waited
+                silent_at = max(self._overdue, done[0] + waited + int(SILENT * 1e9))
+            if now < silent_at:
+                self._alarm.set((silent_at - now) / 1e9)
+                self._alarm.wait()
+            else:
+                self._stand_in(done)
+
+    def _done(self) -> tuple[int, int]:
+        """The last heartbeat, and what only grows with each answer."""
+        return self._desk[_HEARTBEAT], self._desk[_ANSWERED]
+
+    def _stand_in(self, done: tuple[int, int]) -> None:
+        """Until the loop turns, or does anything else."""
+        while not self._over(done):
+            idle = self._idle_ones() if self._helped() else {}
+            poll = select.poll()
+            for fd in idle:
+                poll.register(fd, select.POLLIN)
+            renew_at = time.monotonic() + FRESH
+            while time.monotonic() < renew_at and not self._over(done):
+                asking = {fd: idle[fd] for fd, _ in poll.poll(LOOK * 1e3)}
+                if not asking:
+                    continue
+                settled = self._rescue(asking)
+                for fd in settled:
+                    poll.unregister(fd)
+                if not settled:
+                    time.sleep(LOOK)
+
+    def _over(self, done: tuple[int, int]) -> bool:
+        return self._ended or self._done() != done
+
+    def _idle_ones(self) -> dict[int, Transferable]:
+        """By descriptor."""
+        return {
+            _descriptor(connection): connection
+            for connection in list(self._state.connections)
+            if isinstance(connection, (TransferableHttpTools, TransferableH11)) and _idle(connection)
+        }
+
+    def _rescue(self, asking: Mapping[int, Transferable]) -> list[int]:
+        """Those that can be; descriptors that need no further look: rescued, or not to be rescued at all."""
+        slice_ends = time.monotonic() + max(SLICE, sys.getswitchinterval() / 2)
+        in_step = None if watched_over() else step(self._loop, self._loops_thread)
+        if in_step is None:
+            return []
+        done: list[int] = []
+        paused: dict[int, Transferable] = {}
+        for fd, connection in asking.items():
+            if not _idle(connection) or _descriptor(connection) != fd or not unread(fd):
+                done.append(fd)  # it was closed, here or by its client
+                continue
+            pause = connection.transport.pause_reading
+            if time.monotonic() > slice_ends:
+                break
+            if in_step.cr_running:
+                pause()
+            else:
+                break
+            paused[fd] = connection
+        if not paused:
+            return done
+        sent: list[Transferable] = []
+        if step(self._loop, self._loops_thread) is not None:
+            for fd, connection in paused.items():
+                if _idle(connection) and self._send(connection, fd):
+                    sent.append(connection)
+                    done.append(fd)
+        stayed = [connection for connection in paused.values() if connection not in sent]
+        self._loop.call_soon_threadsafe(self._let_go, sent, stayed)
+        return done
+
+    def _send(self, connection: Transferable, fd: int) -> bool:
+        """Send a paused, idle connection to our inbox; whether it went."""
+        copy = duplicate(fd)
+        try:
+            if not claim(connection):
+                return False
+            try:
+                send_descriptor(self._inbox.fileno(), RESCUED, copy)
+            except OSError as error:
+                self._state.connections.add(connection)
+                if error.errno not in FULL | GONE:
+                    raise
+                return False
+        finally:
+            os.close(copy)
+        self._gone.add(connection)
+        self._desk[Desk.RESCUED] += 1
+        return True
+
+    # ── in the loop again ─────────────────────────────────────────────────────────────────────────────
+
+    def _let_go(self, sent: Sequence[Transferable], stayed: Sequence[Transferable]) -> None:
+        for connection in sent:
+            self._gone.discard(connection)
+            connection.transport.abort()  # without shutdown(2): see passing.py
+        for connection in stayed:
+            if connection.transport.is_closing():
+                self._state.connections.discard(connection)  # lost while it was claimed
+            else:
+                connection.transport.resume_reading()
+
+
+def waited_for_cpu() -> int:
+    """Nanoseconds for which this process's main thread was to run and did not, ever; 0 where nobody counts.
+
+    /proc/PID/schedstat (Documentation/scheduler/sched-stats.rst in the kernel's source), its second figure.
+    """
+    try:
+        with open("/proc/self/schedstat", "rb", buffering=0) as stream:  # noqa: PTH123 - ten times a second
+            return int(stream.read().split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def turning(scoreboard: Scoreboard, slot: int) -> bool:
+    """Whether the event loop of a worker in any other slot has turned a moment ago."""
+    since = time.monotonic_ns() - int(TURNED * 1e9)
+    return any(
+        scoreboard.word(other, desk, _HEARTBEAT) > since
+        for other in range(scoreboard.slots)
+        if other != slot
+        for desk in range(DESKS)
+    )
+
+
+def _idle(connection: Transferable) -> bool:
+    # On the books a moment before it has one.
+    transport: asyncio.Transport | None = connection.transport
+    return transport is not None and connection.idle()
+
+
+def _descriptor(connection: Transferable) -> int:
+    fd: int = connection.transport.get_extra_info("socket").fileno()
+    return fd
