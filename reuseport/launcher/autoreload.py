@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Iterator
 
 from reuseport.channel import Channel, PeerGoneError
 from reuseport.launcher.execution import execute
 from reuseport.launcher.process import worker_environment
 from reuseport.messages import Failed, Start, ToLauncher
+from reuseport.packets import ViolationError
 from reuseport.settings.table import Settings
+
+PATIENCE = 2.0
+"""Seconds that the watcher has to end in."""
 
 log = logging.getLogger("reuseport")
 
@@ -34,17 +37,15 @@ def watching(settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
-        watcher.send(signal.SIGTERM)
         with contextlib.suppress(ChildProcessError):  # it had ended, and was reaped with the strays
-            watcher.reap()
-        watcher.close()
+            watcher.end(PATIENCE)
         _tell(channel)
         channel.close()
 
 
 def _tell(channel: Channel[ToLauncher]) -> None:
     """What it had to say, if it was not even executed. The workers have failed alike, and said so at once."""
-    with contextlib.suppress(PeerGoneError):
+    with contextlib.suppress(PeerGoneError, ViolationError):
         for message, _ in channel.receive():
             if isinstance(message, Failed):
                 log.error("changes were not watched: %s", message.text)

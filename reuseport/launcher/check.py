@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
 from reuseport import logs
 from reuseport.channel import Channel, PeerGoneError
 from reuseport.errors import ApplicationError, ConfigurationError
 from reuseport.kernel.addresses import parse_all
-from reuseport.launcher.execution import Execution, execute, refuse_what_does_not_fit
+from reuseport.launcher.execution import execute, refuse_what_does_not_fit
 from reuseport.launcher.host.identity import identity_of
 from reuseport.launcher.process import worker_environment
 from reuseport.launcher.telling.exits import explain
 from reuseport.messages import Failed, Ready, Start, ToLauncher
+from reuseport.packets import ViolationError
 from reuseport.printable import paragraph
 from reuseport.settings.table import Settings
 
@@ -46,7 +46,7 @@ def check(settings: Settings) -> str:
     try:
         answer = _answer(channel, settings)
     finally:
-        status = _end(process)
+        status = process.end(TIDYING)
         channel.close()
     match answer:
         case Ready():
@@ -57,19 +57,6 @@ def check(settings: Settings) -> str:
             raise ApplicationError(paragraph(text, indent=""))
         case None:
             raise ApplicationError(f"{settings.app} does not import: the {explain(0, process.pid, status)}")
-
-
-def _end(process: Execution) -> int:
-    """Its exit status, when the application has had time to tidy up."""
-    # Who has answered is on its way, and does not hear it.
-    process.send(signal.SIGTERM)
-    ending = select.poll()
-    ending.register(process.pidfd, select.POLLIN)
-    if not ending.poll(TIDYING * 1000):
-        process.send(signal.SIGKILL)
-    status = process.reap()
-    process.close()
-    return status
 
 
 def _answer(channel: Channel[ToLauncher], settings: Settings) -> Ready | Failed | None:
@@ -83,6 +70,8 @@ def _answer(channel: Channel[ToLauncher], settings: Settings) -> Ready | Failed 
         received = channel.receive()
     except PeerGoneError:
         return None
+    except ViolationError as error:
+        return Failed("application", f"{settings.app} writes to a descriptor that is not its own: {error}")
     for message, _ in received:
         if isinstance(message, Ready | Failed):
             return message

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -86,6 +87,21 @@ class Execution:
             if ended is not None:
                 self._status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         return self._status
+
+    def end(self, patience: float) -> int:
+        """SIGTERM, SIGKILL after `patience` seconds; its exit status. Waits, so not for workers; then closed.
+
+        Raises as `reap`.
+        """
+        try:
+            self.send(signal.SIGTERM)
+            ending = select.poll()
+            ending.register(self.pidfd, select.POLLIN)
+            if not ending.poll(patience * 1000):
+                self.send(signal.SIGKILL)
+            return self.reap()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the pidfd."""

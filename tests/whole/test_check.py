@@ -53,6 +53,19 @@ def test_a_broken_application_is_its_traceback_and_3(tmp_path: Path) -> None:
     assert stderr.count("application.py") == 2
 
 
+def test_an_application_that_writes_to_our_channel_is_told_so(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "import os\n"
+        "command = open('/proc/self/cmdline', 'rb').read().split(b'\\0')\n"
+        "os.write(int(command[command.index(b'--channel') + 1]), b'nonsense')\n"
+        "app = print\n",
+    )
+    code, _, stderr = check("application:app", cwd=tmp_path)
+    assert code == 3
+    assert "writes to a descriptor that is not its own: b'nonsense' is no JSON" in stderr
+
+
 def test_an_import_that_fails_inside_the_application_is_the_applications(tmp_path: Path) -> None:
     write(tmp_path, "import nosuchlibrary\n")
     code, _, stderr = check("application:app", cwd=tmp_path)
