@@ -4,9 +4,7 @@ Single values were checked when they were read (`kinds`). This looks at the mach
 anything is started, so that a mistake is one sentence here and not a crash in every worker.
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +15,6 @@ from reuseport.settings.table import DEFAULTS, Settings, spellings
 if TYPE_CHECKING:
     import ssl
 
-MOST_BYTES = 180 * 1024
-"""What the one message that starts a worker has room for, beside everything else in it (messages.PACKET)."""
-
 _FILES = ("env_file", "log_config", "ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
 _TLS = ("ssl_keyfile", "ssl_ca_certs", "ssl_keyfile_password", "ssl_ciphers", "ssl_cert_reqs", "ssl_version")
 
@@ -27,7 +22,6 @@ _TLS = ("ssl_keyfile", "ssl_ca_certs", "ssl_keyfile_password", "ssl_ciphers", "s
 def validate(settings: Settings) -> None:
     """Raises ConfigurationError, naming the flag and the fix, for settings that cannot be served."""
     _require_readable_files(settings)
-    _require_a_size_that_can_be_told(settings)
     if settings.http2 and settings.http != "zttp":
         raise ConfigurationError(f"--http2 needs --http zttp, not --http {settings.http}")
     if settings.log_format == "json" and find_spec("pythonjsonlogger") is None:
@@ -52,16 +46,6 @@ def _require_readable_files(settings: Settings) -> None:
     for path in settings.reload_dirs:
         if not Path(path).exists():
             raise ConfigurationError(f"--reload-dir {path} does not exist: name a directory to watch")
-
-
-def _require_a_size_that_can_be_told(settings: Settings) -> None:
-    size = len(json.dumps(settings.to_json()))
-    if size > MOST_BYTES:
-        values = {name: len(json.dumps(value)) for name, value in asdict(settings).items()}
-        longest = spellings(max(values, key=lambda name: values[name]))[-1]
-        raise ConfigurationError(
-            f"the settings take {size:,} bytes, and a worker can be told {MOST_BYTES:,}: shorten {longest}"
-        )
 
 
 def _tls_settings_given(settings: Settings) -> Iterator[str]:

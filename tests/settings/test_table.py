@@ -16,11 +16,9 @@ from uvicorn.main import main as uvicorn_main
 
 from reuseport.cli import cli
 from reuseport.errors import ConfigurationError
-from reuseport.messages import Start
-from reuseport.packets import encode
 from reuseport.settings.precedence import load, variables_of
 from reuseport.settings.table import DEFAULTS, FLAGS, UVICORN_SETTINGS, Settings
-from reuseport.settings.validation import MOST_BYTES, validate
+from reuseport.settings.validation import validate
 
 Load = Callable[..., Settings]
 
@@ -512,11 +510,3 @@ def test_http2_needs_zttp() -> None:
 
 def test_the_table_documents_every_setting() -> None:
     assert all(flag.about and flag.heading for flag in FLAGS.values())
-
-
-def test_settings_that_no_worker_could_be_told_are_refused() -> None:
-    most = Settings(headers=("x-long:" + "x" * (MOST_BYTES - 7000),))
-    validate(most)
-    assert encode(Start(most.to_json(), *[2**31] * 6))
-    with pytest.raises(ConfigurationError, match=r"a worker can be told 184,320: shorten --header"):
-        validate(Settings(headers=("x-long:" + "x" * MOST_BYTES,)))
