@@ -46,7 +46,7 @@ def test_many_who_ask_get_whole_stacks_each(launch: Launch) -> None:
     assert {status for status, _ in answers} == {200}
     for _, text in answers:
         assert text.count("Current thread") == 1
-        assert "in _end_after" in text, "all threads: this one waits for the launcher's end"
+        assert "in _wait" in text, "all threads: this one waits for the launcher's end"
     assert json.loads(ask(server.port))["slot"] == "0"
 
 
