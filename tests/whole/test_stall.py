@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from reuseport.launcher.watching.queues import LOOK
+from reuseport.launcher.watching.queues import QUICK
 from tests.conftest import PATIENCE, Launch, Launched
 
 
@@ -127,6 +127,6 @@ def test_clients_that_come_one_by_one_do_not_each_wake_the_launcher(launch: Laun
             one.getresponse().read()
         time.sleep(0.001)  # their pace: each finds all queues empty
     wakes, lasted = launcher.num_ctx_switches().voluntary - before, time.monotonic() - began
-    # A look at the queues each LOOK seconds, woken up for it, and what it does besides.
-    assert wakes < 100 + 3 * lasted / LOOK
+    # A look at the queues after each rest, woken up for it, and what it does besides.
+    assert wakes < 100 + 3 * lasted / QUICK.rest
     assert server.stop() == 0

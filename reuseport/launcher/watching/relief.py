@@ -12,7 +12,7 @@ from reuseport.launcher.deciding.events import Event
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.process import Process
-from reuseport.launcher.watching.queues import LOOK, Queues
+from reuseport.launcher.watching.queues import QUICK, SLOW, Queues
 from reuseport.launcher.watching.readings import Readings
 from reuseport.scoreboard import Desk
 
@@ -37,7 +37,7 @@ class Relief:
         self._released = False
 
     def begin(self) -> None:
-        """Costs nothing until the first client comes, and never more than a look each LOOK seconds."""
+        """Costs nothing until the first client comes, and never more than the looks of a Pace."""
         if not self._released:
             self._loop.add_reader(self._queues.fileno(), self._on_waiting)
 
@@ -63,14 +63,21 @@ class Relief:
     def _look(self) -> None:
         if self._released:
             return
-        stuck = self._queues.look(self._serving_pulses(), self._loop.time())
+        pace = QUICK if self._somebody_is_idle() else SLOW
+        stuck = self._queues.look(self._serving_pulses(), self._loop.time(), pace.patience)
         if stuck is None:
             # Not at once: clients that come one by one, each to a worker that turns, would each wake us.
-            self._loop.call_later(LOOK, self.begin)
+            self._loop.call_later(pace.rest, self.begin)
             return
-        self._loop.call_later(LOOK, self._look)
+        self._loop.call_later(pace.look, self._look)
         if stuck:
             self._on_stuck(stuck)
+
+    def _somebody_is_idle(self) -> bool:
+        return any(
+            slot.steered is not None and not self._readings.word(slot.number, slot.steered, Desk.LOAD)
+            for slot in self._supervisor.slots.values()
+        )
 
     def _serving_pulses(self) -> dict[int, int]:
         """The heartbeat of each slot's worker, of slots that have one."""

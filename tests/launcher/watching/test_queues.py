@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from reuseport.launcher.watching.queues import PATIENCE, Queues
+from reuseport.launcher.watching.queues import QUICK, SLOW, Queues
 from tests.conftest import PATIENCE as LONG
 
 NOW = 1000.0
+PATIENCE = SLOW.patience
 ENOUGH = PATIENCE + 0.001
 
 
@@ -31,7 +32,7 @@ class Scene:
         self._cleanup.enter_context(client)
 
     def stuck(self, first: int, second: int, after: float) -> set[int] | None:
-        found = self.queues.look({0: first, 1: second}, NOW + after)
+        found = self.queues.look({0: first, 1: second}, NOW + after, PATIENCE)
         return None if found is None else set(found)
 
 
@@ -74,8 +75,28 @@ def test_patience_begins_anew_with_an_empty_queue(scene: Scene) -> None:
 
 def test_a_slot_without_a_worker_is_nobody_s(scene: Scene) -> None:
     scene.connect(1)
-    assert scene.queues.look({0: 1}, NOW) == frozenset()
-    assert scene.queues.look({0: 1}, NOW + 1) == frozenset()
+    assert scene.queues.look({0: 1}, NOW, PATIENCE) == frozenset()
+    assert scene.queues.look({0: 1}, NOW + 1, PATIENCE) == frozenset()
+
+
+def test_with_somebody_to_help_patience_is_short(scene: Scene) -> None:
+    scene.connect(0)
+    pulses = {0: 1, 1: 1}
+    assert scene.queues.look(pulses, NOW, QUICK.patience) == frozenset()
+    assert scene.queues.look(pulses, NOW + QUICK.patience + 0.001, SLOW.patience) == frozenset()
+    assert scene.queues.look(pulses, NOW + QUICK.patience + 0.001, QUICK.patience) == frozenset({0})
+
+
+def test_an_inbox_that_nobody_reads_is_a_queue_like_any_other(scene: Scene) -> None:
+    receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with receiving, sending:
+        scene.queues.watch(1, [receiving])
+        sending.send(b"r")
+        assert scene.stuck(1, 1, 0.0) == set()
+        assert scene.stuck(1, 1, ENOUGH) == {1}
+        assert receiving.recv(1) == b"r"
+        assert scene.stuck(1, 1, ENOUGH) is None
+        scene.queues.forget()
 
 
 def test_it_is_readable_while_somebody_waits(scene: Scene) -> None:
