@@ -59,6 +59,8 @@ LATE = 0.02
 """Seconds after which a heartbeat that is due is missing."""
 SILENT = 0.03
 """Seconds, of those in which the scheduler let it run or it slept, without any sign of the loop."""
+ALLOWANCE = 0.1
+"""Seconds of waiting for a CPU that are forgiven at most: who works long on a busy host is blocked, too."""
 SAMPLED = 0.1
 """Seconds between two looks at how long the loop's thread has waited for a CPU, while all is well."""
 LOOK = 0.01
@@ -145,7 +147,7 @@ class Rescue:
                 silent_at = now + int(SILENT * 1e9)
             else:
                 # As much as it has waited for a CPU since the last sample, however much of it before that.
-                waited = waited_for_cpu() - self._waited
+                waited = min(waited_for_cpu() - self._waited, int(ALLOWANCE * 1e9))
                 silent_at = max(self._overdue, done[0] + waited + int(SILENT * 1e9))
             if now < silent_at:
                 self._alarm.set((silent_at - now) / 1e9)
