@@ -11,14 +11,14 @@ import dataclasses
 import hashlib
 
 from reuseport import __version__, scoreboard, signals
-from reuseport.messages import TO_LAUNCHER, TO_WORKER
+from reuseport.messages import ALPHABETS
 from reuseport.settings.table import Settings
 
 
 def _word() -> str:
     fields = {
         kind.__name__: [(field.name, str(field.type)) for field in dataclasses.fields(kind)]
-        for kind in (*TO_WORKER.kinds.values(), *TO_LAUNCHER.kinds.values(), Settings)
+        for kind in (*(kind for said in ALPHABETS for kind in said.kinds.values()), Settings)
     }
     words = {
         kind.__name__: [(word.name, word.value) for word in kind]

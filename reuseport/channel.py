@@ -71,12 +71,8 @@ class Channel(Generic[Said]):
 
     @staticmethod
     def pair() -> tuple[Channel[ToLauncher], socket.socket]:
-        """The launcher's end, and the socket for the worker to inherit."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, theirs):
-            # Whatever net.core.wmem_default is; the kernel doubles it, for its own bookkeeping (socket(7)).
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET)
-        return Channel(ours, TO_LAUNCHER), theirs
+        """The launcher's end, and the socket for a worker to inherit."""
+        return paired(TO_LAUNCHER)
 
     def fileno(self) -> int:
         """For the event loop: readable when `receive` has something, writable when `flush` can go on."""
@@ -182,6 +178,15 @@ class Channel(Generic[Said]):
             if error.errno not in NOBODY_READS:
                 raise
         return True
+
+
+def paired(alphabet: Alphabet[Said]) -> tuple[Channel[Said], socket.socket]:
+    """The end that hears this alphabet, and the socket for the other one. Raises OSError (socketpair(2))."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        # Whatever net.core.wmem_default is; the kernel doubles it, for its own bookkeeping (socket(7)).
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET)
+    return Channel(ours, alphabet), theirs
 
 
 def receive_packet(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int], int]:

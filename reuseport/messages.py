@@ -2,6 +2,8 @@
 
     launcher → worker    Start, first and once · Foster, Unfoster · Pass · Drain · ReopenLogs
     worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · ShuttingDown
+    launcher → mold      Prepare, first and once · Cast
+    mold → launcher      Prepared · Born or Unborn, for each Cast
 
 Whole numbers are 0 to 2**53, seconds 0 to 1e9. Slots are named by their numbers; the descriptors that belong
 to a message are the launcher's to add.
@@ -14,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 PACKET = 192 * 1024
 """Bytes a message may have: below what net.core.wmem_max allows a send buffer by default, 208 KiB."""
@@ -134,11 +136,55 @@ class ShuttingDown:
     cut_off: int
 
 
+# ── launcher and mold ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Import what workers with these settings share. First and once."""
+
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Fork this worker. Descriptor: its end of its channel."""
+
+    worker: int
+    slot: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything is imported: from now on a worker is there at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """The worker is the launcher's child, and waits for its Start."""
+
+    worker: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unborn:
+    """The worker could not be forked; `text` is for people."""
+
+    worker: int
+    text: str
+
+
 ToWorker: TypeAlias = Start | Drain | Foster | Unfoster | Pass | ReopenLogs
 """What the launcher says."""
 ToLauncher: TypeAlias = Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | ShuttingDown
 """What a worker says."""
-Message: TypeAlias = ToWorker | ToLauncher
+ToMold: TypeAlias = Prepare | Cast
+"""What the launcher says to a mold."""
+FromMold: TypeAlias = Prepared | Born | Unborn
+"""What a mold says."""
+Message: TypeAlias = ToWorker | ToLauncher | ToMold | FromMold
 
 Said = TypeVar("Said", bound=Message)
 
@@ -168,3 +214,10 @@ TO_LAUNCHER: Alphabet[ToLauncher] = Alphabet(
     most_descriptors=0,
 )
 """No descriptor: the launcher wants none of a worker's."""
+
+TO_MOLD: Alphabet[ToMold] = Alphabet(_named(Prepare, Cast), most_text=PACKET, most_descriptors=1)
+FROM_MOLD: Alphabet[FromMold] = Alphabet(
+    _named(Prepared, Born, Unborn), most_text=MOST_TEXT, most_descriptors=0
+)
+
+ALPHABETS: tuple[Alphabet[Any], ...] = (TO_WORKER, TO_LAUNCHER, TO_MOLD, FROM_MOLD)

@@ -10,5 +10,6 @@ probe         what this kernel does for us, found out by trying
 plan          what a steering program is made for
 decision      what it decides; `assembler` writes it, `bpf` loads it
 steering      the program at work: slot map and attachment
+subreaper     whose children orphans become
 netstat       counters of the whole host
 """

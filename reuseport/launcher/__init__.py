@@ -7,6 +7,7 @@ orders      actions out: spawn, tell, steer, end
 guarded     the loop as our own callbacks use it: what becomes of one that fails
 siginfo     signals from a descriptor, with who sent them
 process     one worker as the launcher holds it: pidfd, channel, exit status
+molds       the molds' other end: has workers forked, or does without
 execution   executing a module of ours in a fresh interpreter
 ports       what keeps the addresses: reservations, the escrow, inboxes
 balance     how connections find a worker: the rung of the ladder

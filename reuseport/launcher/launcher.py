@@ -30,6 +30,7 @@ from reuseport.launcher.deciding.slots import Policy
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
+from reuseport.launcher.molds import Molds
 from reuseport.launcher.operator import Operator
 from reuseport.launcher.orders import Orders
 from reuseport.launcher.ports import Ports
@@ -88,7 +89,8 @@ class Launcher:
         self._bare_loop = asyncio.new_event_loop()
         """For visitors' tasks and transports."""
         self._loop = GuardedLoop(self._bare_loop, self._on_failure)
-        self._workforce = Workforce(self._loop, self.totals, self.chronicle, self.feed)
+        self._molds = Molds(self._loop, settings, identity)
+        self._workforce = Workforce(self._loop, self._molds, self.totals, self.chronicle, self.feed)
         self.processes = self._workforce.processes
         self.relief = Relief(self._loop, self.supervisor, self.processes, self.readings, self.feed)
         self.tampering = Tampering(
@@ -100,6 +102,7 @@ class Launcher:
             identity,
             self.supervisor,
             self._workforce,
+            self._molds,
             ports,
             balance,
             self.totals,
@@ -109,6 +112,7 @@ class Launcher:
             self.feed,
             self._leave,
         )
+        self._molds.deliver_to(self._orders, self._workforce)
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = self._tick_at = 0.0
         """When the next look is due, whatever else wakes us before: that is the second."""
@@ -136,6 +140,7 @@ class Launcher:
                 if detach is not None:
                     self._bare_loop.run_until_complete(detach())
                 operator.close()
+                self._molds.close()
                 self._bare_loop.close()
                 self.relief.close()
                 self.tampering.close()

@@ -19,6 +19,7 @@ from reuseport.launcher.deciding.events import Action, Blame, Event
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
+from reuseport.launcher.molds import Molds
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.telling.chronicle import Chronicle
@@ -45,6 +46,7 @@ class Orders:
         identity: Identity | None,
         supervisor: Supervisor,
         workforce: Workforce,
+        molds: Molds,
         ports: Ports,
         balance: Balance,
         totals: Totals,
@@ -59,6 +61,7 @@ class Orders:
         self._identity = identity
         self._supervisor = supervisor
         self._workforce = workforce
+        self._molds = molds
         self._ports = ports
         self._balance = balance
         self._totals = totals
@@ -70,6 +73,8 @@ class Orders:
 
     def carry_out(self, actions: Sequence[Action]) -> None:  # noqa: C901 - one branch an action is the point
         """All of them, in their order."""
+        # First: a reload's first worker needs its generation's.
+        self._molds.keep(self._supervisor.generations())
         for action in actions:
             match action:
                 case ev.Spawn():
@@ -79,11 +84,11 @@ class Orders:
                 case ev.Steer(slot, desk):
                     self._steer(slot, desk)
                 case ev.Terminate(worker):
-                    self._workforce.end(worker, signal.SIGTERM)
+                    self._end(worker, signal.SIGTERM)
                 case ev.Abort(worker):
-                    self._workforce.end(worker, signal.SIGABRT)
+                    self._end(worker, signal.SIGABRT)
                 case ev.Kill(worker):
-                    self._workforce.end(worker, signal.SIGKILL)
+                    self._end(worker, signal.SIGKILL)
                 case ev.Release():
                     self._release()
                 case ev.Report():
@@ -99,15 +104,39 @@ class Orders:
     # ── each action ───────────────────────────────────────────────────────────────────────────────────
 
     def _spawn(self, spawn: ev.Spawn) -> None:
+        """Have the worker forked, or where that is not to be had, executed."""
         try:
             # First: a slot without them could not be served, and no descriptor may be free for one.
-            receiving, sending = self._ports.inbox(spawn.slot)
-            listeners = self._ports.listeners(spawn.slot)
-            process = Process.start(spawn, os.environ, self._identity)
+            self._ports.inbox(spawn.slot)
+            self._ports.listeners(spawn.slot)
+            forked = self._molds.cast(spawn)
         except (OSError, ReuseportError) as error:
-            how = f"worker in slot {spawn.slot} could not be spawned: {error}"
-            self._loop.call_soon(self._feed, ev.WorkerExited(spawn.worker, how, Blame.OPERATOR))
+            self._not_spawned(spawn, str(error))
             return
+        if not forked:
+            self.execute(spawn)
+
+    def execute(self, spawn: ev.Spawn) -> None:
+        """Start the worker in a fresh interpreter, if it is still wanted."""
+        if not self._supervisor.awaits(spawn.worker):
+            self._not_spawned(spawn, "it is not wanted any more")
+            return
+        try:
+            process = Process.start(spawn, os.environ, self._identity)
+        except OSError as error:
+            self._not_spawned(spawn, str(error))
+            return
+        self.start(process)
+
+    def _not_spawned(self, spawn: ev.Spawn, why: str) -> None:
+        how = f"worker in slot {spawn.slot} could not be spawned: {why}"
+        self._loop.call_soon(self._feed, ev.WorkerExited(spawn.worker, how, Blame.OPERATOR))
+
+    def start(self, process: Process) -> None:
+        """The worker has a process: take it on, and tell it what it is to serve. Raises as `Ports`."""
+        spawn = process.spawn
+        receiving, sending = self._ports.inbox(spawn.slot)
+        listeners = self._ports.listeners(spawn.slot)
         # The worker knows of its desk only when it is told to start.
         self._totals.sit(spawn.slot, spawn.desk)
         self._workforce.take_on(process)
@@ -124,6 +153,12 @@ class Orders:
         )
         own = [self._balance.scoreboard.fd, receiving, process.stacks, sending]
         self._send(process, start, [*own, *shared, *listeners])
+
+    def _end(self, worker: int, with_signal: signal.Signals) -> None:
+        if (spawn := self._molds.forget(worker)) is not None:
+            self._not_spawned(spawn, "it is not wanted any more")
+        else:
+            self._workforce.end(worker, with_signal)
 
     def _tell(self, worker: int, message: ToWorker) -> None:
         process = self._workforce.processes.get(worker)

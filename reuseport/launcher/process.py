@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Mapping
 
 from reuseport.channel import Channel
@@ -72,12 +73,10 @@ class Process:
 
     @classmethod
     def start(cls, spawn: Spawn, environment: Mapping[str, str], identity: Identity | None = None) -> Process:
-        """Execute a fresh interpreter as the worker. Raises as `execute`, and OSError (memfd_create(2))."""
-        channel, theirs = Channel.pair()
+        """Execute a fresh interpreter as the worker. Raises as `execute`, and as `Expected`."""
+        expected, theirs = Expected.of(spawn)
         with theirs, contextlib.ExitStack() as undo:
-            undo.callback(channel.close)
-            stacks = os.memfd_create("reuseport-stacks", os.MFD_CLOEXEC)
-            undo.callback(os.close, stacks)
+            undo.callback(expected.close)
             execution = execute(
                 "reuseport.worker",
                 ["--slot", str(spawn.slot), "--generation", str(spawn.generation)],
@@ -90,7 +89,7 @@ class Process:
                 identity,
             )
             undo.pop_all()
-        return cls(spawn, channel, execution, stacks)
+        return expected.born(execution)
 
     def end(self, with_signal: signal.Signals) -> None:
         """Send a signal that ends the worker; nothing if it is already gone."""
@@ -118,6 +117,36 @@ class Process:
         self._execution.close()
         os.close(self.stacks)
         self.channel.close()
+
+
+class Expected:
+    """A worker without a process yet. Owns its channel and the file of its stacks until `born` or `close`."""
+
+    def __init__(self, spawn: Spawn, channel: Channel[ToLauncher], stacks: int) -> None:
+        self.spawn = spawn
+        self._channel = channel
+        self._stacks = stacks
+
+    @classmethod
+    def of(cls, spawn: Spawn) -> tuple[Expected, socket.socket]:
+        """And the worker's end of the channel. Raises OSError (socketpair(2), memfd_create(2))."""
+        channel, theirs = Channel.pair()
+        try:
+            stacks = os.memfd_create("reuseport-stacks", os.MFD_CLOEXEC)
+        except OSError:
+            channel.close()
+            theirs.close()
+            raise
+        return cls(spawn, channel, stacks), theirs
+
+    def born(self, execution: Execution) -> Process:
+        """It has a process, which owns everything from now on."""
+        return Process(self.spawn, self._channel, execution, self._stacks)
+
+    def close(self) -> None:
+        """It is not to be. If it is born after all, it reads the end of file and exits."""
+        self._channel.close()
+        os.close(self._stacks)
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from reuseport.channel import PeerGoneError
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Event
 from reuseport.launcher.guarded import GuardedLoop
+from reuseport.launcher.molds import Molds
 from reuseport.launcher.process import MOST_MESSAGES, MOST_PER_SECOND, Process
 from reuseport.launcher.telling import exits, multiprocess
 from reuseport.launcher.telling.chronicle import Chronicle
@@ -37,12 +38,14 @@ class Workforce:
     def __init__(
         self,
         loop: GuardedLoop,
+        molds: Molds,
         totals: Totals,
         chronicle: Chronicle,
         feed: Callable[[Event], None],
     ) -> None:
         self.processes: dict[int, Process] = {}
         self._loop = loop
+        self._molds = molds
         self._totals = totals
         self._chronicle = chronicle
         self._feed = feed
@@ -142,13 +145,21 @@ class Workforce:
         self._oom_kills = kills
         return exits.explain(slot, pid, status, "yes" if grew else "no" if known else "unknown")
 
+    def has(self, pid: int) -> bool:
+        """Whether this is the pid of a worker."""
+        return any(process.pid == pid for process in self.processes.values())
+
     def reap_strays(self) -> None:
-        """As PID 1 the launcher inherits orphans: a zombie of somebody else's is reaped here."""
-        while True:
+        """Orphans become our children, ours and a container's: a zombie of somebody else's is reaped here."""
+        # Not while a worker may be among them of whom we have not heard yet: `Molds` comes back to it.
+        while not self._molds.expecting():
             # Anew each time: an exit that is acted on may have spawned a worker, which is no stray.
-            known = {process.pid: number for number, process in self.processes.items()}
+            known: dict[int, Callable[[], None]] = {
+                process.pid: partial(self._on_exit, number) for number, process in self.processes.items()
+            }
+            known |= self._molds.pids()
             dead = strays.reap(known)
             if not dead:
                 return
             for pid in dead:
-                self._on_exit(known[pid])
+                known[pid]()

@@ -99,6 +99,12 @@ class Settings:
         "--workers",
         variables=("WEB_CONCURRENCY",),
     )
+    mold: bool = _workers(
+        True,
+        SWITCH,
+        "Fork workers from a process that has imported what they share.",
+        "--mold/--no-mold",
+    )
     startup_timeout: float = _workers(60.0, DURATION, "Kill a worker that is not ready in time; 0 = never.")
     worker_timeout: float = _workers(
         30.0,

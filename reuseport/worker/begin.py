@@ -22,8 +22,8 @@ NOT_BEGUN = 3
 """The exit status of a worker that never became ready."""
 
 
-def begin(arguments: Sequence[str]) -> tuple[Channel[ToWorker], Start, list[int]]:
-    """Tie our life to the launcher's and learn what to do: the channel, the order, its descriptors."""
+def tied(arguments: Sequence[str]) -> tuple[argparse.Namespace, socket.socket]:
+    """Tie our life to the launcher's: what we were told, and our end of the channel."""
     parser = argparse.ArgumentParser(description="Started by the reuseport launcher, never by hand.")
     parser.add_argument("--agreement", default="unknown/unknown")
     parser.add_argument("--channel", type=int, required=True)
@@ -43,7 +43,13 @@ def begin(arguments: Sequence[str]) -> tuple[Channel[ToWorker], Start, list[int]
     faulthandler.enable()
     # It had to be inheritable to come to us; what the application executes must not have it as well.
     os.set_inheritable(options.channel, False)
-    channel = Channel(socket.socket(fileno=options.channel), TO_WORKER)
+    return options, socket.socket(fileno=options.channel)
+
+
+def begin(arguments: Sequence[str]) -> tuple[Channel[ToWorker], Start, list[int]]:
+    """The first steps of a worker: learn what to do. The channel, the order, its descriptors."""
+    options, end = tied(arguments)
+    channel = Channel(end, TO_WORKER)
     if (why := objection(options.agreement)) is not None:
         # Before anything is read: we might take it for something else.
         channel.send(Failed("operator", why))

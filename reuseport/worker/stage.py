@@ -44,7 +44,7 @@ def set_stage(settings: Settings, slot: int) -> Settings:
 
     Call it before logging is set up: --log-config may name what is the project's own.
     """
-    _import_ours(settings)
+    import_ours(settings)
     given = surroundings.given
     place = given.place
     with contextlib.suppress(FileNotFoundError):
@@ -71,7 +71,8 @@ def tell_where_we_are() -> None:
         log.warning("%s: %s; serving from what was there when the launcher was started", name, error.strerror)
 
 
-def _import_ours(settings: Settings) -> None:
+def import_ours(settings: Settings) -> None:
+    """What a worker needs with these settings, and would import later."""
     # What uvicorn's two factories import when they are called.
     loop = "uvloop" if settings.loop in ("auto", "uvloop") else None
     protocols = (

@@ -82,6 +82,10 @@ class Rollout:
             swap.successor = None
             swap.not_before = self._roster.slots[swap.slot].retry_at
 
+    def generations(self) -> frozenset[int]:
+        """The one that serves, and the one that is to follow."""
+        return frozenset({self.current, self.generation or self.current})
+
     def _abort(self, why: str, now: float) -> None:
         generation = self.generation
         if generation is None:

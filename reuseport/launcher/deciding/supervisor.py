@@ -393,6 +393,17 @@ class Supervisor:
         served = [number for number in wanted if self._roster.served(number)]
         return requests.objection(request, self.target, self.policy.capacity, drained, served)
 
+    def generations(self) -> frozenset[int]:
+        """Those of which workers may still be started."""
+        if self._ending.decided:
+            return frozenset()
+        return self._rollout.generations()
+
+    def awaits(self, worker: int) -> bool:
+        """Whether this worker is to start, or starts."""
+        found = self.workers.get(worker)
+        return found is not None and found.phase is Phase.STARTING
+
     def promised(self) -> int:
         """The generation that a reload brings if it is asked for now: at once, or after the one that runs."""
         return self._rollout.promised()

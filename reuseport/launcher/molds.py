@@ -1,0 +1,301 @@
+"""The launcher's end of the molds: has workers forked, and does without where that is not to be had.
+
+One mold for the generation that serves, one for the generation that a reload brings. Nothing depends on them:
+whatever goes wrong, the worker that was ordered is executed instead, and later there is another mold.
+
+A mold runs as the workers' user and is trusted no more than they. What it says is validated (packets.py); a
+pid is believed only if it is a child of ours that nobody else has: the kernel knows. One that says anything
+else, or nothing in time, is killed.
+
+Owns each mold's process and channel, and of each expected worker what `Expected` owns. If the mold dies
+    before an order is sent      the order goes nowhere: the end of file is heard, the worker executed;
+    after the fork, unheard      our end of that worker's channel is closed, so it exits. It is our child by
+                                 then, since its parent was the mold's child: a stray, which is reaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Collection, Container
+from typing import Protocol
+
+from reuseport.channel import Channel, PeerGoneError, paired
+from reuseport.kernel.subreaper import adopt_orphans
+from reuseport.launcher.deciding.events import Spawn
+from reuseport.launcher.execution import Execution, execute
+from reuseport.launcher.guarded import GuardedLoop
+from reuseport.launcher.host.identity import Identity
+from reuseport.launcher.process import Expected, Process, worker_environment
+from reuseport.messages import FROM_MOLD, Born, Cast, FromMold, Prepare, Prepared, Unborn
+from reuseport.packets import ViolationError
+from reuseport.settings.table import Settings
+
+PREPARING = 30.0
+"""Seconds in which a mold is to have imported everything, and to have answered its first orders."""
+BIRTH = 5.0
+"""Seconds in which it then is to answer an order, which takes it some milliseconds."""
+PAUSES = (1.0, 5.0, 30.0)
+"""Seconds after which a mold that is gone is followed by another, the first time, the second, and so on."""
+
+log = logging.getLogger("reuseport")
+
+
+class Mold:
+    """One mold, from its execution until it is reaped."""
+
+    def __init__(self, generation: int, settings: Settings, identity: Identity | None) -> None:
+        """Execute it. Raises as `execute`, and OSError (socketpair(2))."""
+        self.generation = generation
+        self.channel: Channel[FromMold]
+        self.channel, theirs = paired(FROM_MOLD)
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(self.channel.close)
+            environment = worker_environment(os.environ)
+            self.execution = execute("reuseport.mold", [], theirs, environment, identity)
+            undo.pop_all()
+        self.prepared = False
+        self.condemned = False
+        self.expected: dict[int, tuple[Expected, asyncio.TimerHandle]] = {}
+        """By the worker's number, with the end of our patience."""
+        self.channel.send(Prepare(settings.to_json()))
+
+    @property
+    def pid(self) -> int:
+        return self.execution.pid
+
+
+class Spawning(Protocol):
+    """Who has ordered the workers."""
+
+    def start(self, process: Process) -> None:
+        """This worker is there."""
+
+    def execute(self, spawn: Spawn) -> None:
+        """This one is not to be had from a mold: execute it."""
+
+
+class Children(Protocol):
+    """Who knows all workers."""
+
+    def has(self, pid: int) -> bool:
+        """It is a worker's that we have."""
+
+    def reap_strays(self) -> None:
+        """Nobody is expected any more: whatever child is unknown is a stray."""
+
+
+class Molds:
+    """All of them. Works when it knows whom to `deliver_to`."""
+
+    _orders: Spawning
+    _workforce: Children
+
+    def __init__(self, loop: GuardedLoop, settings: Settings, identity: Identity | None) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._identity = identity
+        self._molds: list[Mold] = []
+        """All that are not reaped, also those that are condemned."""
+        self._wanted: Container[int] = ()
+        self._losses = 0
+        self._not_before = 0.0
+        if settings.mold:
+            adopt_orphans()
+
+    def deliver_to(self, orders: Spawning, workforce: Children) -> None:
+        """Tell these of workers from now on."""
+        self._orders = orders
+        self._workforce = workforce
+
+    def keep(self, generations: Collection[int]) -> None:
+        """Have a mold for each of these generations, and for no other."""
+        self._wanted = generations if self._settings.mold else ()
+        for mold in list(self._molds):
+            if mold.generation not in generations:
+                self._end(mold)
+        for generation in generations:
+            self._provide(generation)
+
+    def cast(self, spawn: Spawn) -> bool:
+        """Have the worker forked; False: there is no mold for it. Raises OSError: no descriptor is free."""
+        mold = self._of(spawn.generation)
+        if mold is None:
+            return False
+        expected, theirs = Expected.of(spawn)
+        with theirs:
+            try:
+                mold.channel.send(Cast(spawn.worker, spawn.slot, spawn.generation), [theirs.fileno()])
+            except OSError:
+                expected.close()
+                raise
+        patience = BIRTH if mold.prepared else PREPARING
+        overdue = self._loop.call_later(patience, self._condemn, mold, "it does not answer")
+        mold.expected[spawn.worker] = expected, overdue
+        if mold.channel.waiting:
+            self._loop.add_writer(mold.channel.fileno(), self._on_writable, mold)
+        return True
+
+    def forget(self, worker: int) -> Spawn | None:
+        """The worker is expected no more; None: it was not."""
+        for mold in self._molds:
+            if worker in mold.expected:
+                expected, overdue = mold.expected.pop(worker)
+                overdue.cancel()
+                expected.close()
+                self._settle()
+                return expected.spawn
+        return None
+
+    def expecting(self) -> bool:
+        """Somebody may be our child whom we do not know yet."""
+        return any(mold.expected for mold in self._molds)
+
+    def _settle(self) -> None:
+        if not self.expecting():
+            self._loop.call_soon(self._workforce.reap_strays)
+
+    def pids(self) -> dict[int, Callable[[], None]]:
+        """Of all molds, and what is to be done when one is found dead."""
+        return {mold.pid: lambda mold=mold: self._on_exit(mold) for mold in self._molds}  # type: ignore[misc]
+
+    def close(self) -> None:
+        """End all of them. Whoever is not dead at once is left to init(1), or whoever takes our children."""
+        for mold in list(self._molds):
+            self._end(mold)
+            mold.execution.reap_now()
+            mold.execution.close()
+        self._molds.clear()
+
+    # ── one mold ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _of(self, generation: int) -> Mold | None:
+        found = (mold for mold in self._molds if mold.generation == generation and not mold.condemned)
+        return next(found, None)
+
+    def _provide(self, generation: int) -> None:
+        if generation not in self._wanted or self._of(generation) is not None:
+            return
+        if self._loop.time() < self._not_before:
+            return  # the timer that waits for it comes here, too
+        try:
+            mold = Mold(generation, self._settings, self._identity)
+        except OSError as error:
+            self._lost(generation, f"could not be started: {error}")
+            return
+        self._molds.append(mold)
+        self._loop.add_reader(mold.execution.pidfd, self._on_exit, mold)
+        self._loop.add_reader(mold.channel.fileno(), self._on_message, mold)
+
+    def _lost(self, generation: int, how: str) -> None:
+        pause = PAUSES[min(self._losses, len(PAUSES) - 1)]
+        self._losses += 1
+        self._not_before = self._loop.time() + pause
+        self._loop.call_later(pause, self._provide, generation)
+        log.warning(
+            "the mold of generation %d %s; workers are executed afresh until there is another, in %g s",
+            generation,
+            how,
+            pause,
+        )
+
+    def _end(self, mold: Mold) -> None:
+        """It is not wanted any more."""
+        mold.condemned = True
+        self._release(mold)
+        mold.execution.send(signal.SIGKILL)
+
+    def _condemn(self, mold: Mold, why: str) -> None:
+        if mold in self._molds and not mold.condemned:
+            log.error("the mold of generation %d is killed: %s", mold.generation, why)
+            self._end(mold)
+
+    def _release(self, mold: Mold) -> None:
+        """Hear it no more; whom it was to fork is executed."""
+        if mold.channel.fileno() < 0:
+            return
+        self._loop.remove_reader(mold.channel.fileno())
+        self._loop.remove_writer(mold.channel.fileno())
+        mold.channel.close()
+        for expected, overdue in mold.expected.values():
+            overdue.cancel()
+            expected.close()
+            self._loop.call_soon(self._orders.execute, expected.spawn)
+        mold.expected.clear()
+        self._settle()
+
+    def _on_exit(self, mold: Mold) -> None:
+        if mold not in self._molds:
+            return  # it was reaped on another way
+        self._loop.remove_reader(mold.execution.pidfd)
+        if not mold.condemned:
+            self._on_message(mold)
+        status = mold.execution.reap_now()
+        mold.execution.close()
+        self._molds.remove(mold)
+        self._release(mold)
+        if mold.generation in self._wanted:
+            self._lost(mold.generation, "is gone" if status is None else f"is gone, with status {status}")
+
+    # ── messages ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_message(self, mold: Mold) -> None:
+        try:
+            received = mold.channel.receive()
+        except PeerGoneError:
+            self._loop.remove_reader(mold.channel.fileno())
+            self._loop.call_later(BIRTH, self._condemn, mold, "it has closed its channel")
+            return
+        except ViolationError as error:
+            self._condemn(mold, str(error))
+            return
+        for message, _ in received:
+            if mold.condemned:
+                return
+            match message:
+                case Prepared():
+                    mold.prepared = True
+                    self._losses = 0
+                    log.debug("the mold of generation %d is ready (pid %d)", mold.generation, mold.pid)
+                case Born(worker, pid):
+                    self._bear(mold, worker, pid)
+                case Unborn(worker, text):
+                    log.warning("the mold of generation %d cannot fork: %s", mold.generation, text)
+                    self._instead(mold, worker)
+
+    def _bear(self, mold: Mold, worker: int, pid: int) -> None:
+        if worker not in mold.expected:
+            return  # it was forgotten, and reads the end of file
+        if pid in self.pids() or self._workforce.has(pid) or not _is_child(pid):
+            self._condemn(mold, f"it says that worker {worker} is pid {pid}, which it is not")
+            return
+        try:
+            execution = Execution(pid)
+        except OSError:  # no descriptor is free: it reads the end of file
+            self._instead(mold, worker)
+            return
+        expected, overdue = mold.expected.pop(worker)
+        overdue.cancel()
+        self._orders.start(expected.born(execution))
+        self._settle()
+
+    def _instead(self, mold: Mold, worker: int) -> None:
+        if worker in mold.expected and (spawn := self.forget(worker)) is not None:
+            self._loop.call_soon(self._orders.execute, spawn)
+
+    def _on_writable(self, mold: Mold) -> None:
+        mold.channel.flush()
+        if not mold.channel.waiting:
+            self._loop.remove_writer(mold.channel.fileno())
+
+
+def _is_child(pid: int) -> bool:
+    """Of ours, alive or not reaped yet (wait(2))."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (ChildProcessError, OverflowError):
+        return False
+    return pid > 0

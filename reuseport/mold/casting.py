@@ -1,0 +1,61 @@
+"""One fork: a worker that is the launcher's own child, though the mold has made it.
+
+fork(2) twice. The process in between exits at once, and its orphan goes to the nearest subreaper, which the
+launcher is (PR_SET_CHILD_SUBREAPER, prctl(2)): so the launcher sees its end and how it ended, as if it had
+started the worker itself. Rejected: CLONE_PARENT, which does it in one step, but behind the back of the C
+library and of the interpreter, whose own bookkeeping at a fork would be missing.
+
+What the standard library and applications do at a fork (os.register_at_fork) happens at both.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+_PID = struct.Struct("=i")
+
+
+def cast() -> int | None:
+    """Fork a worker. In the mold its pid, once it is the launcher's child; in the worker None.
+
+    Raises OSError (fork(2), pipe(2)): then there is no worker.
+    """
+    receiving, sending = os.pipe()
+    try:
+        between = os.fork()
+    except OSError:
+        os.close(receiving)
+        os.close(sending)
+        raise
+    if between == 0:
+        os.close(receiving)
+        if _fork_and_tell(sending):
+            os._exit(0)
+        os.close(sending)
+        return None
+    os.close(sending)
+    try:
+        said = os.read(receiving, _PID.size)
+    finally:
+        os.close(receiving)
+        # A zombie has given its children away before it is one (kernel/exit.c, exit_notify).
+        os.waitpid(between, 0)
+    pid = _PID.unpack(said)[0] if len(said) == _PID.size else -1
+    if pid < 0:
+        raise OSError(-pid, os.strerror(-pid))
+    return int(pid)
+
+
+def _fork_and_tell(sending: int) -> bool:
+    """In the process in between: whether this is still it, and not the worker. Never raises there.
+
+    It tells the pid, or the negative errno.
+    """
+    try:
+        pid = os.fork()
+    except OSError as error:
+        pid = -(error.errno or 1)
+    if pid != 0:
+        os.write(sending, _PID.pack(pid))
+    return pid != 0
