@@ -40,6 +40,8 @@ BIRTH = 5.0
 """Seconds in which it then is to answer an order, which takes it some milliseconds."""
 PAUSES = (1.0, 5.0, 30.0)
 """Seconds after which a mold that is gone is followed by another, the first time, the second, and so on."""
+HIGHEST_PID = 4_194_304
+"""PID_MAX_LIMIT, include/linux/threads.h."""
 
 log = logging.getLogger("reuseport")
 
@@ -294,8 +296,10 @@ class Molds:
 
 def _is_child(pid: int) -> bool:
     """Of ours, alive or not reaped yet (wait(2))."""
+    if not 0 < pid <= HIGHEST_PID:
+        return False
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except (ChildProcessError, OverflowError):
+    except ChildProcessError:
         return False
-    return pid > 0
+    return True

@@ -1,0 +1,206 @@
+"""Workers are forked from a mold; whatever becomes of it, they serve, and others are started."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from reuseport.channel import Channel
+from reuseport.messages import TO_MOLD, Born, FromMold, Prepared
+from tests.conftest import Launch, Launched, zombies
+
+DEBUG = ("--log-level", "debug")
+PIDFD_OPEN, PIDFD_GETFD = 434, 438  # include/uapi/asm-generic/unistd.h
+
+
+def molds(server: Launched) -> list[psutil.Process]:
+    """Those that live."""
+    children = psutil.Process(server.pid).children()
+    return [child for child in children if "reuseport.mold" in _command(child)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.fixture
+def server(launch: Launch) -> Launched:
+    started = launch("plain:app", "--workers", "2", *DEBUG).ready(2)
+    started.wait_for_first("the mold of generation 1 is ready")
+    return started
+
+
+def test_workers_are_children_of_the_launcher_and_called_as_if_executed(server: Launched) -> None:
+    workers = server.workers()
+    assert set(workers) == {0, 1}
+    assert all(psutil.Process(pid).ppid() == server.pid for pid in workers.values())
+    assert all("reuseport.worker" in _command(psutil.Process(pid)) for pid in workers.values())
+    assert httpx.get(server.url).json()["slot"] in {"0", "1"}
+    os.kill(workers[1], signal.SIGKILL)
+    server.wait_for(rf"worker in slot 1 \(pid {workers[1]}\) was killed by SIGKILL")
+    server.wait_for(r"slot 1 is ready \(generation 1, .* reason: crash\)")
+    assert len(molds(server)) == 1
+    assert server.stop() == 0
+
+
+def test_they_share_no_random_numbers(launch: Launch) -> None:
+    server = launch("chancy:app", "--workers", "2", *DEBUG).ready(2)
+    drawn = {re.search(r"drawn (\S+)", line)[1] for line in server.lines if "drawn" in line}  # type: ignore[index]
+    assert len(drawn) == 2
+
+
+def test_without_one_they_are_executed(launch: Launch) -> None:
+    server = launch("plain:app", "--workers", "2", "--no-mold").ready(2)
+    assert molds(server) == []
+    assert set(server.workers()) == {0, 1}
+    assert server.stop() == 0
+
+
+def test_a_reload_brings_its_own_and_ends_the_old_one(server: Launched) -> None:
+    (old,) = molds(server)
+    server.signal(signal.SIGHUP)
+    server.wait_for("generation 2 serves in every slot")
+    old.wait(30)
+    (new,) = molds(server)
+    assert new.pid != old.pid
+    assert server.stop() == 0
+    assert not psutil.pid_exists(new.pid)
+
+
+def test_an_aborted_reload_leaves_the_old_one(launch: Launch, tmp_path: Path) -> None:
+    module = tmp_path / "fickle.py"
+    module.write_text("async def app(scope, receive, send): ...\n")
+    server = launch("fickle:app", "--app-dir", str(tmp_path), "--lifespan", "off", *DEBUG).ready(1)
+    (old,) = molds(server)
+    module.write_text("raise RuntimeError('not today')\n")
+    server.signal(signal.SIGHUP)
+    server.wait_for("reload to generation 2 aborted")
+    module.write_text("async def app(scope, receive, send): ...\n")
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
+    assert [mold.pid for mold in molds(server)] == [old.pid]
+    assert server.stop() == 0
+
+
+def test_one_that_is_killed_hurts_nobody_and_is_followed_by_another(server: Launched) -> None:
+    (mold,) = molds(server)
+    before = server.workers()
+    mold.kill()
+    server.wait_for("the mold of generation 1 is gone, with status -9; workers are executed afresh")
+    os.kill(before[0], signal.SIGKILL)
+    server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
+    assert server.workers()[1] == before[1]
+    server.wait_for("the mold of generation 1 is ready")
+    assert len(molds(server)) == 1
+    assert server.stop() == 0
+
+
+def test_one_that_does_not_answer_is_killed_and_the_worker_executed(server: Launched) -> None:
+    (mold,) = molds(server)
+    mold.suspend()
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.wait_for("the mold of generation 1 is killed: it does not answer")
+    server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
+    assert server.stop() == 0
+
+
+def test_a_stop_does_not_wait_for_who_was_never_born(server: Launched) -> None:
+    (mold,) = molds(server)
+    mold.suspend()
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.wait_for("worker in slot 0 .* was killed by SIGKILL")
+    assert server.stop() in (0, 1)  # the killed one counts as cut short only if the stop had begun
+
+
+def test_a_worker_that_dies_unborn_is_no_stray(server: Launched) -> None:
+    """It is killed between its birth and the moment the launcher hears of it: its exit is told as any other's."""
+    (mold,) = molds(server)
+    mold.suspend()
+    launcher = psutil.Process(server.pid)
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.wait_for("worker in slot 0 .* was killed by SIGKILL")
+    launcher.suspend()
+    try:
+        mold.resume()
+        newborn = _wait_for_child(launcher, {mold.pid, *server.workers().values()})
+        newborn.kill()
+    finally:
+        launcher.resume()
+    server.wait_for(rf"worker in slot 0 \(pid {newborn.pid}\) was killed by SIGKILL")
+    server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
+    assert zombies(server.pid) == []
+    assert server.stop() == 0
+
+
+def _wait_for_child(parent: psutil.Process, known: set[int]) -> psutil.Process:
+    while True:
+        for child in parent.children():
+            if child.pid not in known and child.status() != psutil.STATUS_ZOMBIE:
+                return child
+
+
+@pytest.fixture
+def liar(server: Launched) -> Iterator[Channel[FromMold]]:
+    """The mold's end of its channel, in our hands; the mold is stopped."""
+    (mold,) = molds(server)
+    mold.suspend()
+    arguments = _command(mold)
+    channel = int(arguments[arguments.index("--channel") + 1])
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = libc.syscall(PIDFD_OPEN, mold.pid, 0)
+    fd = libc.syscall(PIDFD_GETFD, pidfd, channel, 0)
+    os.close(pidfd)
+    if fd < 0:
+        pytest.skip(f"pidfd_getfd(2): {os.strerror(ctypes.get_errno())}")
+    end = Channel(socket.socket(fileno=fd), TO_MOLD)
+    yield end  # type: ignore[misc]
+    end.close()
+
+
+LIES = {
+    "a sibling's pid": lambda server: server.workers()[1],
+    "the launcher's own pid": lambda server: server.pid,
+    "init's pid": lambda _: 1,
+    "no pid": lambda _: 0,
+    "a pid beyond all": lambda _: 2**40,
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_no_pid_is_believed(server: Launched, liar: Channel[FromMold], lie: str) -> None:
+    number = 3  # the third worker that was ever ordered
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.wait_for("worker in slot 0 .* was killed by SIGKILL")
+    liar.send(Born(number, LIES[lie](server)))
+    server.wait_for("the mold of generation 1 is killed: it says that worker 3 is pid .*, which it is not")
+    server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
+    assert httpx.get(server.url).status_code == 200
+    assert server.stop() == 0
+
+
+def test_what_is_no_message_condemns_it(server: Launched, liar: Channel[FromMold]) -> None:
+    liar._socket.send(random.Random(1).randbytes(100))
+    server.wait_for("the mold of generation 1 is killed: .* is no JSON")
+    server.wait_for("the mold of generation 1 is ready")
+    assert server.stop() == 0
+
+
+def test_who_was_not_ordered_is_not_awaited(server: Launched, liar: Channel[FromMold]) -> None:
+    liar.send(Born(999, 1))
+    liar.send(Prepared())
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
+    assert server.stop() == 0
