@@ -1,7 +1,9 @@
 """Draws a number at import."""
 
 import random
+import sys
 
 from plain import app as app
 
-print("drawn", random.random(), flush=True)
+sys.stdout.write(f"drawn {random.random()}\n")
+sys.stdout.flush()

@@ -126,7 +126,7 @@ def test_a_stop_does_not_wait_for_who_was_never_born(server: Launched) -> None:
 
 
 def test_a_worker_that_dies_unborn_is_no_stray(server: Launched) -> None:
-    """It is killed between its birth and the moment the launcher hears of it: its exit is told as any other's."""
+    """It is killed before the launcher has heard of its birth: its exit is told as any other's."""
     (mold,) = molds(server)
     mold.suspend()
     launcher = psutil.Process(server.pid)
