@@ -18,7 +18,7 @@ import sys
 from importlib import import_module
 
 from reuseport.agreement import AGREEMENT
-from reuseport.channel import Channel, DescriptorsLostError, PeerGoneError
+from reuseport.channel import Channel, PeerGoneError
 from reuseport.messages import TO_MOLD, Born, Cast, Prepare, Prepared, ToMold, Unborn
 from reuseport.mold.casting import cast
 from reuseport.mold.title import be_called
@@ -39,6 +39,8 @@ def main() -> int:
                 case Prepare(settings):
                     _prepare(Settings.from_json(settings))
                     channel.send(Prepared())
+                case Cast(worker) if not fds:
+                    channel.send(Unborn(worker, "no descriptor is free: raise ulimit -n"))
                 case Cast() if _is_worker(channel, message, fds[0]):
                     return _be_a_worker(channel, message, fds[0], arguments.launcher)
 
@@ -49,8 +51,7 @@ def _received(channel: Channel[ToMold]) -> list[tuple[ToMold, list[int]]]:
     waiting.poll()
     try:
         return channel.receive()
-    except (PeerGoneError, DescriptorsLostError):
-        # The second: an order whose worker nobody could reach. Whoever gave it has another way.
+    except PeerGoneError:
         sys.exit(0)
 
 

@@ -8,7 +8,7 @@ import random
 import re
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -170,7 +170,7 @@ def liar(server: Launched) -> Iterator[Channel[FromMold]]:
     end.close()
 
 
-LIES = {
+LIES: dict[str, Callable[[Launched], int]] = {
     "a sibling's pid": lambda server: server.workers()[1],
     "the launcher's own pid": lambda server: server.pid,
     "init's pid": lambda _: 1,
