@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import signal
 from collections.abc import Callable, Collection, Container
 from typing import Protocol
@@ -38,6 +39,8 @@ PREPARING = 30.0
 """Seconds in which a mold is to have imported everything, and to have answered its first orders."""
 BIRTH = 5.0
 """Seconds in which it then is to answer an order, which takes it some milliseconds."""
+MOMENT = 1.0
+"""Seconds in which one that was sent SIGKILL is gone, unless the kernel holds it."""
 PAUSES = (1.0, 5.0, 30.0)
 """Seconds after which a mold that is gone is followed by another, the first time, the second, and so on."""
 HIGHEST_PID = 4_194_304
@@ -165,12 +168,19 @@ class Molds:
         return {mold.pid: lambda mold=mold: self._on_exit(mold) for mold in self._molds}  # type: ignore[misc]
 
     def close(self) -> None:
-        """End all of them. Whoever is not dead at once is left to init(1), or whoever takes our children."""
-        for mold in list(self._molds):
+        """End all of them, and wait a moment: whoever started us is to find nothing left. The loop runs no more."""
+        gone = select.poll()
+        for mold in self._molds:
             self._end(mold)
-            mold.execution.reap_now()
-            mold.execution.close()
-        self._molds.clear()
+            gone.register(mold.execution.pidfd, select.POLLIN)
+        deadline = self._loop.time() + MOMENT
+        while self._molds and (left := deadline - self._loop.time()) > 0:
+            for pidfd, _ in gone.poll(1000 * left):
+                mold = next(each for each in self._molds if each.execution.pidfd == pidfd)
+                gone.unregister(pidfd)
+                mold.execution.reap_now()
+                mold.execution.close()
+                self._molds.remove(mold)
 
     # ── one mold ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,7 +19,7 @@ from reuseport.channel import Channel
 from reuseport.messages import TO_MOLD, Born, FromMold, Prepared
 from tests.conftest import Launch, Launched, zombies
 
-DEBUG = ("--log-level", "debug")
+DEBUG = ("--mold", "--log-level", "debug")
 PIDFD_OPEN, PIDFD_GETFD = 434, 438  # include/uapi/asm-generic/unistd.h
 
 
@@ -63,7 +63,7 @@ def test_they_share_no_random_numbers(launch: Launch) -> None:
 
 
 def test_without_one_they_are_executed(launch: Launch) -> None:
-    server = launch("plain:app", "--workers", "2", "--no-mold").ready(2)
+    server = launch("plain:app", "--workers", "2").ready(2)
     assert molds(server) == []
     assert set(server.workers()) == {0, 1}
     assert server.stop() == 0
