@@ -168,7 +168,7 @@ class Molds:
         return {mold.pid: lambda mold=mold: self._on_exit(mold) for mold in self._molds}  # type: ignore[misc]
 
     def close(self) -> None:
-        """End all of them, and wait a moment: whoever started us is to find nothing left. The loop runs no more."""
+        """End all of them, and wait a moment: nothing is to be left of us. The loop runs no more."""
         gone = select.poll()
         for mold in self._molds:
             self._end(mold)
