@@ -201,6 +201,11 @@ def end(server: Launched) -> str | None:
             wrong = f"the launcher did not end by SIGQUIT: {psutil.Process(server.pid)}"
             server.popen.kill()
             server.popen.wait()
+    if server.at_once is not signal.SIGQUIT:
+        # The resource tracker of uvicorn's workers ends a moment after them all.
+        deadline = time.monotonic() + PATIENCE
+        while survivors(server.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
     left = survivors(server.pid)
     if left and wrong is None:
         # Described before they are killed: what they are like afterwards explains nothing.

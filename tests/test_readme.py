@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import httpx
 import pytest
+from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess
 
 from bench import __main__ as bench
 from bench.rows.table import ROWS
@@ -178,6 +179,14 @@ def test_the_running_launcher_handles_the_signals_of_the_table(launch: Launch) -
     told = {name for cell, _ in rows("Signals", "signal") for name in re.findall(r"SIG\w+", cell)}
     # The kernel's word about a zombie is no message to the launcher.
     assert told == heard_signals(server.pid) - {"SIGCHLD"}
+
+
+def test_every_signal_that_uvicorns_supervisor_handles_is_ours_too() -> None:
+    theirs = {
+        number.name for number, name in SIGNALS.items() if hasattr(Multiprocess, f"handle_{name.lower()}")
+    }
+    assert "SIGTTIN" in theirs
+    assert theirs <= {name for cell, _ in rows("Signals", "signal") for name in re.findall(r"SIG\w+", cell)}
 
 
 def test_the_room_for_scaling_is_told() -> None:

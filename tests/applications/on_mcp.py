@@ -1,15 +1,14 @@
-# requires: mcp
+# requires: mcp>=2
 """The MCP SDK over streamable HTTP, without sessions: those would be of one process."""
 
 from __future__ import annotations
 
 import asyncio
 
-from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
-from mcp.server.fastmcp import Context, FastMCP
+from mcp import Client
+from mcp.server.mcpserver import Context, MCPServer
 
-server = FastMCP("shelf", stateless_http=True)
+server = MCPServer("shelf")
 
 
 @server.tool()
@@ -23,18 +22,14 @@ def read(name: str) -> str:
     return name.upper()
 
 
-app = server.streamable_http_app()
+app = server.streamable_http_app(stateless_http=True)
 
 
 async def talk(url: str) -> object:
-    async with (
-        streamablehttp_client(f"{url}/mcp") as (reading, writing, _),
-        ClientSession(reading, writing) as session,
-    ):
-        await session.initialize()
-        tools = [tool.name for tool in (await session.list_tools()).tools]
-        called = await session.call_tool("add", {"one": 1, "other": 2})
-        found = await session.read_resource("shelf://here")
+    async with Client(f"{url}/mcp") as client:
+        tools = [tool.name for tool in (await client.list_tools()).tools]
+        called = await client.call_tool("add", {"one": 1, "other": 2})
+        found = await client.read_resource("shelf://here")
         return tools, [part.text for part in called.content], [each.text for each in found.contents]
 
 

@@ -38,6 +38,8 @@ NOT_FOR_A_WORKER = {
     ),
 }
 
+MOVING_OVER = (Path(__file__).parents[2] / "README.md").read_text("utf-8").partition("\n## Moving over\n")[2]
+
 # Fields whose default is ours on purpose.
 OTHER_DEFAULTS = {
     "app": "the built-in demo, where uvicorn requires an application",
@@ -85,6 +87,14 @@ def test_every_parameter_of_uvicorns_config_is_passed_or_has_a_reason_not_to_be(
     parameters = set(inspect.signature(Config.__init__).parameters) - {"self"}
     assert set(DEFAULTS.uvicorn_options()) | set(NOT_FOR_A_WORKER) == parameters
     assert not set(DEFAULTS.uvicorn_options()) & set(NOT_FOR_A_WORKER)
+
+
+def test_what_only_a_python_caller_can_give_is_told() -> None:
+    python_only = {name for name, reason in NOT_FOR_A_WORKER.items() if reason.startswith("Python only")}
+    flags = {str(parameter.name) for parameter in uvicorn_main.params}
+    assert not python_only & flags
+    for name in python_only:
+        assert f"`{name}`" in MOVING_OVER
 
 
 def test_uvicorn_takes_the_options() -> None:
