@@ -37,8 +37,10 @@ def tied(arguments: Sequence[str]) -> tuple[argparse.Namespace, socket.socket]:
     for number in GROUP_SIGNALS:
         signal.signal(number, _leave_it_to_the_launcher)
     # Blocked, a write to a terminal that we are in the background of goes through, and a read fails; with a
-    # handler both would be tried again without end (drivers/tty/tty_jobctrl.c, __tty_check_change).
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS - {signal.SIGTTIN, signal.SIGTTOU})
+    # handler both would be tried again without end (drivers/tty/tty_jobctrl.c, __tty_check_change). Without a
+    # terminal there is no such thing, and what the application executes need not inherit it.
+    background = {signal.SIGTTIN, signal.SIGTTOU} if _has_terminal() else set[signal.Signals]()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS - background)
     # SIGABRT, which the launcher sends to who hangs, now dumps the stacks of all threads first.
     faulthandler.enable()
     # It had to be inheritable to come to us; what the application executes must not have it as well.
@@ -70,6 +72,15 @@ def begin(arguments: Sequence[str]) -> tuple[Channel[ToWorker], Start, list[int]
         faulthandler.register(STACKS_SIGNAL, file=fds[2], all_threads=True)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {STACKS_SIGNAL})
     return channel, order, fds
+
+
+def _has_terminal() -> bool:
+    """Whether our session has one (tty(4)): ENXIO if not."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _leave_it_to_the_launcher(_number: int, _frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ most cases end with a request for the close.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import re
 import socket
@@ -42,18 +43,21 @@ def play(port: int, steps: Sequence[Step]) -> bytes:
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
         try:
             for step in steps:
-                if isinstance(step, bytes):
-                    client.sendall(step)
-                elif step is HALF:
-                    client.shutdown(socket.SHUT_WR)
-                else:
+                if isinstance(step, Until):
                     while step.text not in received:
                         if not (more := client.recv(65536)):
                             return DATE.sub(rb"\1", received) + b"<ended early>"
                         received += more
+                    continue
+                # Who has refused the beginning need not hear the rest; what it said comes all the same.
+                with contextlib.suppress(OSError):
+                    if isinstance(step, bytes):
+                        client.sendall(step)
+                    else:
+                        client.shutdown(socket.SHUT_WR)
             while more := client.recv(65536):
                 received += more
-        except (ConnectionResetError, BrokenPipeError):
+        except ConnectionResetError:
             pass
         except TimeoutError:
             received += b"<still open>"
@@ -180,7 +184,8 @@ REQUESTS: dict[str, tuple[Step, ...]] = {
     "half-closed behind a 404": (request(b"GET /status/404"), Until(b"body"), HALF),
     "line feeds only": (END.replace(b"\r\n", b"\n"),),
     "a long path": asked(b"GET /" + b"a" * 30_000),
-    "too long a path": (request(b"GET /" + b"a" * 100_000, CLOSING),),
+    # Never complete: how much of it h11 must have at once to refuse it depends on how it is cut up.
+    "too long a path": (b"GET /" + b"a" * 300_000, HALF),
     # ── headers ──
     "no host": (request(b"GET /", CLOSING, host=False),),
     "two hosts": (request(b"GET /", b"Host: other", CLOSING),),
@@ -199,7 +204,7 @@ REQUESTS: dict[str, tuple[Step, ...]] = {
     "the same one often": asked(b"GET /", *[b"Cookie: a=%d" % number for number in range(40)]),
     "many": asked(b"GET /", *[b"X-%d: %d" % (number, number) for number in range(150)]),
     "a huge one": (request(b"GET /", b"X-Huge: " + b"h" * 60_000, CLOSING),),
-    "too huge a one": (request(b"GET /", b"X-Huge: " + b"h" * 200_000, CLOSING),),
+    "too huge a one": (b"GET / HTTP/1.1\r\nHost: test\r\nX-Huge: " + b"h" * 300_000, HALF),
     "keep-alive, close": asked(b"GET /", b"Connection: keep-alive, close"),
     "forwarded": asked(b"GET /", b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Proto: https"),
     # ── what the application does ──
