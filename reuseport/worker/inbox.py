@@ -2,11 +2,15 @@
 
 The inbox is one end of a SOCK_SEQPACKET pair that belongs to the slot, as its listeners do: the launcher
 holds a duplicate of both ends, so a connection under way when this worker dies waits for its successor.
+
+Who passes a connection on closes its own descriptor at once, but for a rescued one: its worker's loop is
+blocked, so for as long the client would not see an end that we make by closing ours. It is told explicitly.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -14,6 +18,7 @@ import socket
 
 from reuseport.channel import receive_packet
 from reuseport.scoreboard import Desk, add
+from reuseport.worker.passing import RESCUED
 from reuseport.worker.protocol.activity import NEVER
 from reuseport.worker.protocol.connection import TransferableH11, TransferableHttpTools
 from reuseport.worker.server import Server
@@ -64,7 +69,12 @@ class Inbox:
             if flags & socket.MSG_CTRUNC:
                 log.error("a connection passed to us is lost: no descriptor is free; raise ulimit -n")
             for fd in fds:
-                task = self._loop.create_task(self._take_up(socket.socket(fileno=fd)))
+                try:
+                    connection = socket.socket(fileno=fd)
+                except OSError:
+                    os.close(fd)  # no connection: whoever has the other end may send what it likes
+                    continue
+                task = self._loop.create_task(self._take_up(connection, rescued=packet == RESCUED))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -85,13 +95,28 @@ class Inbox:
         if self._socket.fileno() >= 0:
             self._loop.add_reader(self._socket.fileno(), self._on_readable)
 
-    async def _take_up(self, connection: socket.socket) -> None:
+    async def _take_up(self, connection: socket.socket, *, rescued: bool) -> None:
         _, protocol = await self._loop.connect_accepted_socket(self._server.protocol, connection)
         add(self._desk, Desk.HANDOFFS_RECEIVED)
+        if rescued:
+            self._end_for_all(protocol, connection)
         # uvicorn starts the keep-alive clock after a response; the one this connection waits after was given
         # by another worker. If the client has spoken meanwhile, the clock is not ours to start.
         if isinstance(protocol, TransferableHttpTools | TransferableH11) and _unasked(protocol):
             protocol.keep()
+
+    def _end_for_all(self, protocol: asyncio.BaseProtocol, connection: socket.socket) -> None:
+        """When this connection ends here, and is not passed on, it ends wherever else it is held."""
+        lost = protocol.connection_lost
+
+        def end(error: Exception | None) -> None:
+            # Who passes it on takes it out of there first (passing.py).
+            if protocol in self._server.server_state.connections:
+                with contextlib.suppress(OSError):  # the client was quicker
+                    connection.shutdown(socket.SHUT_WR)
+            lost(error)
+
+        protocol.connection_lost = end  # type: ignore[method-assign] # of this one; it is asked for when it ends
 
 
 def _unasked(protocol: TransferableHttpTools | TransferableH11) -> bool:

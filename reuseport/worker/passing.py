@@ -15,6 +15,9 @@ import socket
 from reuseport.scoreboard import Desk, add
 from reuseport.worker.protocol.connection import Transferable
 
+PASSED, RESCUED = b"c", b"r"
+"""What goes along with a descriptor: a packet of nothing would be an end of file."""
+
 FULL = frozenset({errno.EAGAIN, errno.ETOOMANYREFS})
 """The other has not read yet: its inbox holds no more, or the kernel allows no more descriptors under way
 (as many as RLIMIT_NOFILE, unix(7)). Both pass."""
@@ -44,7 +47,7 @@ def pass_on(connection: Transferable, inbox: socket.socket, desk: memoryview[int
     if not claim(connection):
         return False  # rescued, and about to be let go
     try:
-        socket.send_fds(inbox, [b"c"], [connection.transport.get_extra_info("socket").fileno()])
+        socket.send_fds(inbox, [PASSED], [connection.transport.get_extra_info("socket").fileno()])
     except OSError as error:
         connection.server_state.connections.add(connection)
         if error.errno in GONE:

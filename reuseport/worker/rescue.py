@@ -50,8 +50,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reuseport.kernel.unyielding import Alarm, duplicate, send_descriptor, unread
-from reuseport.scoreboard import DESKS, Desk, Scoreboard
-from reuseport.worker.passing import FULL, GONE, claim, sending_end
+from reuseport.scoreboard import DESKS, Desk, Scoreboard, add
+from reuseport.worker.passing import FULL, GONE, RESCUED, claim, sending_end
 from reuseport.worker.protocol.connection import State, Transferable, TransferableH11, TransferableHttpTools
 from reuseport.worker.standing import can_tell, step, watched_over
 
@@ -72,8 +72,6 @@ SLICE = 0.001
 """Seconds, where an application has made the switch interval so short that none could succeed."""
 TURNED = 1.0
 """Seconds within which a sibling must have turned: at rest it does ten times."""
-RESCUED = b"r"
-"""What is sent along with a descriptor; a packet of none would be an end of file."""
 
 _HEARTBEAT, _ANSWERED = int(Desk.HEARTBEAT), int(Desk.DURATION_SUM)
 
@@ -236,7 +234,7 @@ class Rescue:
         finally:
             os.close(copy)
         self._gone.add(connection)
-        self._desk[Desk.RESCUED] += 1
+        add(self._desk, Desk.RESCUED)
         return True
 
     # ── in the loop again ─────────────────────────────────────────────────────────────────────────────

@@ -71,6 +71,20 @@ def test_kept_connections_are_answered_elsewhere(launch: Launch, tmp_path: Path,
     assert server.stop() == 0
 
 
+@both_loops
+def test_who_is_told_that_it_ends_sees_the_end_at_once(launch: Launch, tmp_path: Path, loop: str) -> None:
+    server = launch("stubborn:app", "--workers", "2", "--loop", loop).ready(2)
+    with Lines() as lines:
+        blocked = Blocked(server, lines, "sleep", tmp_path / "free")
+        for line in blocked.others:
+            line.send(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        for line in blocked.others:
+            assert line.answer().who["pid"] != blocked.pid
+            assert line.ends()  # although the blocked worker has not closed its duplicate
+        assert blocked.release() == 200
+    assert server.stop() == 0
+
+
 def test_without_rescue_they_wait(launch: Launch, tmp_path: Path) -> None:
     server = launch("stubborn:app", "--workers", "2", "--no-rescue").ready(2)
     with Lines() as lines:

@@ -16,8 +16,8 @@ import uvloop
 
 from reuseport.scoreboard import Desk, Scoreboard
 from reuseport.worker.meter import Meter
-from reuseport.worker.passing import claim, pass_on
-from reuseport.worker.rescue import RESCUED, Rescue, turning
+from reuseport.worker.passing import RESCUED, claim, pass_on
+from reuseport.worker.rescue import Rescue, turning
 from tests.worker.served import PATIENCE, Served, request
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
