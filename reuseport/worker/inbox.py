@@ -109,12 +109,12 @@ class Inbox:
         """When this connection ends here, and is not passed on, it ends wherever else it is held."""
         lost = protocol.connection_lost
 
-        def end(error: Exception | None) -> None:
+        def end(exc: Exception | None) -> None:
             # Who passes it on takes it out of there first (passing.py).
             if protocol in self._server.server_state.connections:
                 with contextlib.suppress(OSError):  # the client was quicker
                     connection.shutdown(socket.SHUT_WR)
-            lost(error)
+            lost(exc)
 
         protocol.connection_lost = end  # type: ignore[method-assign] # of this one; it is asked for when it ends
 
