@@ -30,6 +30,7 @@ from reuseport.launcher.serve import SPARE_SLOTS
 from reuseport.settings.precedence import load, variables_of
 from reuseport.settings.table import DEFAULTS, FLAGS, spellings
 from tests.conftest import PATIENCE, Launch
+from tests.whole.lines import wait_until
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -177,8 +178,11 @@ def heard_signals(pid: int) -> set[str]:
 def test_the_running_launcher_handles_the_signals_of_the_table(launch: Launch) -> None:
     server = launch("plain:app").ready(1)
     told = {name for cell, _ in rows("Signals", "signal") for name in re.findall(r"SIG\w+", cell)}
-    # The kernel's word about a zombie is no message to the launcher.
-    assert told == heard_signals(server.pid) - {"SIGCHLD"}
+    # The kernel's word about a zombie is no message to the launcher. For a moment it holds all signals: while it
+    # forks, or starts a thread that is to have none.
+    wait_until(
+        lambda: told == heard_signals(server.pid) - {"SIGCHLD"}, lambda: (told, heard_signals(server.pid))
+    )
 
 
 def test_every_signal_that_uvicorns_supervisor_handles_is_ours_too() -> None:
