@@ -178,8 +178,8 @@ def heard_signals(pid: int) -> set[str]:
 def test_the_running_launcher_handles_the_signals_of_the_table(launch: Launch) -> None:
     server = launch("plain:app").ready(1)
     told = {name for cell, _ in rows("Signals", "signal") for name in re.findall(r"SIG\w+", cell)}
-    # The kernel's word about a zombie is no message to the launcher. For a moment it holds all signals: while it
-    # forks, or starts a thread that is to have none.
+    # The kernel's word about a zombie is no message to the launcher. It holds all signals for a moment: while
+    # it forks, or starts a thread that is to have none.
     wait_until(
         lambda: told == heard_signals(server.pid) - {"SIGCHLD"}, lambda: (told, heard_signals(server.pid))
     )
