@@ -23,6 +23,7 @@ from reuseport.launcher.molds import Molds
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.telling.chronicle import Chronicle
+from reuseport.launcher.telling.stacks import SOON, begin_glance, end_glance
 from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.watching.tampering import Tampering
@@ -89,6 +90,8 @@ class Orders:
                     self._end(worker, signal.SIGABRT)
                 case ev.Kill(worker):
                     self._end(worker, signal.SIGKILL)
+                case ev.Look(worker):
+                    self._look(worker)
                 case ev.Release():
                     self._release()
                 case ev.Report():
@@ -195,6 +198,17 @@ class Orders:
         if self._supervisor.slots[slot].serving() is not None:
             return "stall"
         return "drain" if self._supervisor.slots[slot].drained else "crash"
+
+    def _look(self, worker: int) -> None:
+        process = self._workforce.processes.get(worker)
+        if process is not None:
+            begin_glance(process)
+            self._loop.call_later(SOON, self._see, worker)
+
+    def _see(self, worker: int) -> None:
+        process = self._workforce.processes.get(worker)
+        if process is not None:
+            self._feed(ev.Seen(worker, end_glance(process)))
 
     def _steer(self, slot: int, desk: int | None) -> None:
         listeners = self._ports.escrow(slot)

@@ -70,3 +70,11 @@ def test_check_imports_as_a_worker_does(tmp_path: Path) -> None:
         check=False,
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_who_imports_for_long_says_where(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\n\ntime.sleep(600)\n")
+    server = launch("slow:app", "--app-dir", str(tmp_path), "--startup-timeout", "3s")
+    server.wait_for(r"WARNING .*worker in slot 0 is not ready after \d+ s, in <module> \(.*slow\.py:3\)")
+    server.wait_for(r"was not ready within 3 s \(--startup-timeout\), in <module> \(.*slow\.py:3\): stacks")
+    assert server.wait() == 3

@@ -42,7 +42,10 @@ def test_stall_beyond_the_timeout_shows_stacks_and_is_replaced(launch: Launch) -
     connection, slot = block(server, 600)
     pidfd = os.pidfd_open(before[slot])
     server.wait_for(rf"WARNING .*event loop in slot {slot} has been silent for 1\.\d s")
-    server.wait_for(rf"ERROR .*event loop in slot {slot} has been silent .*--worker-timeout.*stacks follow")
+    server.wait_for(
+        rf"ERROR .*event loop in slot {slot} has been silent .*\(--worker-timeout\),"
+        r" in sit_on_the_loop \(.*diary\.py:\d+\): stacks follow"
+    )
     # The worker's own words; whether before the launcher's or after them is up to the scheduler.
     server.wait_for_first(r"Fatal Python error: Aborted")
     server.wait_for_first(r"thread 0x.* \(most recent call first\)")
@@ -69,7 +72,7 @@ def test_shorter_stall_is_forgiven_and_timeout_0_forgives_all(launch: Launch, fl
     before = server.workers()
     connection, slot = block(server, 2.5)
     server.wait_for(rf"event loop in slot {slot} has been silent for")
-    server.wait_for(rf"event loop in slot {slot} turns again, after [\d.]+ s")
+    server.wait_for(rf"event loop in slot {slot} turns again, after [\d.]+ s, in sit_on_the_loop \(")
     assert json.load(connection.getresponse())["pid"] == before[slot]
     connection.close()
     assert server.workers() == before

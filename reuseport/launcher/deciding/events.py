@@ -118,6 +118,14 @@ class Stuck:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What the worker's main thread executes, as it was asked with Look; empty: it did not say."""
+
+    worker: int
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """Stop gracefully; a second one, a second later, stops at once."""
 
@@ -175,6 +183,7 @@ Event = (
     | Unlistened
     | Tick
     | Stuck
+    | Seen
     | StopRequested
     | QuitRequested
     | Broken
@@ -240,6 +249,13 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Ask the worker what its main thread executes; it goes on. Seen tells, soon or never."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Close the launcher's duplicates of all listeners: the server stops, its workers have the last."""
 
@@ -263,4 +279,4 @@ class Exit:
     code: int
 
 
-Action = Spawn | Tell | Steer | Terminate | Abort | Kill | Release | Report | Exit
+Action = Spawn | Tell | Steer | Terminate | Abort | Kill | Look | Release | Report | Exit

@@ -71,9 +71,27 @@ def stalled(worker: Worker, silent: float) -> Report:
     return _of(worker, Kind.STALLED, text, "warning")
 
 
+def hang(worker: Worker, silent: float) -> str:
+    """Why it is ended: it has been silent for too long."""
+    return (
+        f"event loop in slot {worker.slot} has been silent for {silent:.1f} s (--worker-timeout){_in(worker)}"
+    )
+
+
+def not_ready(worker: Worker, timeout: float) -> str:
+    """Why it is ended: it has been starting for too long."""
+    return f"worker in slot {worker.slot} was not ready within {timeout:g} s (--startup-timeout){_in(worker)}"
+
+
+def still_starts(worker: Worker, now: float) -> Report:
+    """Half of its time to become ready is over."""
+    text = f"worker in slot {worker.slot} is not ready after {now - worker.spawned_at:.0f} s{_in(worker)}"
+    return _of(worker, Kind.STARTING, text, "warning")
+
+
 def turns_again(worker: Worker, silent: float) -> Report:
     """Its event loop turns."""
-    text = f"event loop in slot {worker.slot} turns again, after {silent:.1f} s"
+    text = f"event loop in slot {worker.slot} turns again, after {silent:.1f} s{_in(worker)}"
     return _of(worker, Kind.TURNING, text)
 
 
@@ -153,6 +171,11 @@ def stops(delay: float) -> Report:
 def quits() -> Report:
     """Nobody waits any more."""
     return Report("warning", Kind.STOPPING, "stopping at once")
+
+
+def _in(worker: Worker) -> str:
+    """What it executed when it was last asked."""
+    return f", in {worker.where}" if worker.where else ""
 
 
 def _of(worker: Worker, kind: Kind, text: str, level: Level = "info", cause: str | None = None) -> Report:

@@ -46,6 +46,7 @@ class Roster:
             reason=reason,
             spawned_at=now,
             deadline=now + timeout if timeout else None,
+            look_at=now + timeout / 2 if timeout else None,
         )
         slot.workers.append(worker)
         self.workers[worker.number] = worker
@@ -97,6 +98,11 @@ class Roster:
         worker.phase = after(worker.phase, Cue.EXIT)
         self.slots[worker.slot].workers.remove(worker)
         del self.workers[worker.number]
+
+    def look(self, worker: Worker, again_at: float | None, now: float) -> None:
+        """Ask what it executes, now and at another time that lies ahead."""
+        worker.look_at = again_at if again_at is not None and again_at > now else None
+        self.actions.append(ev.Look(worker.number))
 
     # ── all of them ───────────────────────────────────────────────────────────────────────────────────
 

@@ -17,6 +17,7 @@ def listen(worker: Worker, pulse: int, now: float, policy: Policy) -> Report | N
         if worker.phase is Phase.STALLED:
             told = reports.turns_again(worker, now - worker.heard_at)
             worker.phase = after(worker.phase, Cue.TURNING)
+            worker.look_at = None
         worker.pulse = pulse
         worker.heard_at = now
         worker.late = False
@@ -28,6 +29,7 @@ def listen(worker: Worker, pulse: int, now: float, policy: Policy) -> Report | N
     silent = now - worker.heard_at
     if worker.phase is Phase.READY and silent >= policy.stall_after:
         worker.phase = after(worker.phase, Cue.SILENT)
+        worker.look_at, worker.where = now, ""
         return reports.stalled(worker, silent)
     return None
 
@@ -37,7 +39,7 @@ def hangs(worker: Worker, now: float, policy: Policy) -> str | None:
     silent = now - worker.heard_at
     if worker.phase is not Phase.STALLED or not 0 < policy.worker_timeout <= silent:
         return None
-    return f"event loop in slot {worker.slot} has been silent for {silent:.1f} s (--worker-timeout)"
+    return reports.hang(worker, silent)
 
 
 def stick(

@@ -38,6 +38,7 @@ class Policy:
     lifetime_jitter: float = 0.0
 
     # From here on nobody has needed a flag yet.
+    last_look: float = 1.0  # before patience ends, so that the log can say what it ended with
     kill_grace: float = 5.0  # after a drain or an abort: time to cut requests off, or to dump stacks
     held_up: float = 30.0  # for lifespan shutdown, unless the operator has said how long
     stall_after: float = 1.0  # ten missed heartbeats
@@ -78,6 +79,12 @@ class Worker:
     """What it had to do when we last looked."""
     late: bool = False
     """It had something to do and did not turn when we last looked."""
+    look_at: float | None = None
+    """When to ask what it executes, because it takes long."""
+    where: str = ""
+    """What it executed when it was last asked; empty: it is not known."""
+    looked_at: bool = False
+    """It has been told that it takes long to start."""
     stuck_at: float | None = None
     """When clients were last found waiting for it although it did not turn; None once that is over."""
     excused_until: float = 0.0

@@ -110,6 +110,8 @@ class Supervisor:
                     self._on_pulse(self.workers[number], pulse, now)
             case ev.Stuck(stuck, behind, loads):
                 silence.stick(self.workers.values(), stuck, behind, loads, now)
+            case ev.Seen(number, where):
+                self._on_seen(number, where, now)
             case ev.StopRequested() if not self._ending.decided:
                 self._stop(0, self.policy.shutdown_delay, now)
             case ev.StopRequested() if self._ending.insists(now):
@@ -192,7 +194,7 @@ class Supervisor:
             return
         slot = self.slots[worker.slot]
         predecessors = [other for other in slot.workers if other is not worker and other.phase in SERVING]
-        worker.deadline = None
+        worker.deadline = worker.look_at = None
         worker.ready_at = worker.heard_at = now
         if self.policy.lifetime:
             jitter = self._rng.uniform(0, self.policy.lifetime_jitter)
@@ -267,6 +269,15 @@ class Supervisor:
             self._roster.abort(worker, now)
             self._lost(worker, why, Reason.HANG, now)
 
+    def _on_seen(self, number: int, where: str, now: float) -> None:
+        worker = self.workers.get(number)
+        if worker is None:
+            return  # it is gone meanwhile
+        worker.where = where
+        if worker.phase is Phase.STARTING and not worker.looked_at:
+            worker.looked_at = True
+            self._report(reports.still_starts(worker, now))
+
     def _on_request(self, request: Request, now: float) -> None:
         why = self.objection(request)
         if why is not None:
@@ -278,6 +289,7 @@ class Supervisor:
 
     def _advance(self, now: float) -> None:
         self._lose_patience(now)
+        self._look(now)
         if not self._ending.decided and self._begun:
             self._retire(now)
             self._rollout.settle(now)
@@ -300,10 +312,7 @@ class Supervisor:
             if worker.deadline is None or now < worker.deadline:
                 continue
             if worker.phase is Phase.STARTING:
-                why = (
-                    f"worker in slot {worker.slot} was not ready within "
-                    f"{self.policy.startup_timeout:g} s (--startup-timeout)"
-                )
+                why = reports.not_ready(worker, self.policy.startup_timeout)
                 self._report(reports.aborted(worker, why, Reason.CRASH))
                 self._roster.abort(worker, now)
                 if not self.ever_ready:
@@ -312,6 +321,19 @@ class Supervisor:
             else:
                 self._report(reports.killed(worker, self._ending.shutdown_limit()))
                 self._roster.kill(worker)
+
+    def _look(self, now: float) -> None:
+        """Ask those who take long what they execute: at first, and again just before patience ends."""
+        for worker in self.workers.values():
+            if worker.look_at is None or now < worker.look_at:
+                continue
+            ends = worker.deadline
+            if worker.phase is Phase.STALLED and self.policy.worker_timeout:
+                ends = worker.heard_at + self.policy.worker_timeout
+            if worker.phase in (Phase.STARTING, Phase.STALLED):
+                self._roster.look(worker, None if ends is None else ends - self.policy.last_look, now)
+            else:
+                worker.look_at = None
 
     def _retire(self, now: float) -> None:
         """Let the workers of slots beyond the target, and of those that are out of service, go.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 
 from reuseport.launcher.process import Process
 from reuseport.signals import STACKS_SIGNAL
@@ -22,6 +23,38 @@ PATIENCE = 5.0
 """Seconds: longer, and the process is stopped, or waits for a disk."""
 MOST = 2**20
 """Bytes of a dump that are shown."""
+
+
+SOON = 0.2
+"""Seconds after which a glance reads what the worker has written: a dump takes a few milliseconds."""
+
+_FRAME = re.compile(r'  File "([^"\n]{1,500})", line (\d{1,9}) in ([^\n]{1,200})')
+
+
+def begin_glance(process: Process) -> None:
+    """Ask the worker for its stacks, to be read SOON. Spoils a dump that is being taken: it will be empty."""
+    os.ftruncate(process.stacks, 0)
+    os.lseek(process.stacks, 0, os.SEEK_SET)
+    process.send(STACKS_SIGNAL)
+
+
+def end_glance(process: Process) -> str:
+    """What its main thread executes, in a few words; empty if it did not say."""
+    return innermost(os.pread(process.stacks, MOST, 0).decode(errors="replace"))
+
+
+def innermost(stacks: str) -> str:
+    """The innermost frame of the main thread, which faulthandler lists last; empty where there is none.
+
+    What a worker writes there may be anything: it is one short line here, in printable ASCII.
+    """
+    _, _, main = stacks.rpartition("(most recent call first):")
+    frame = _FRAME.search(main)
+    if frame is None:
+        return ""
+    file, line, function = frame.groups()
+    words = f"{function} ({file[-100:]}:{line})"
+    return "".join(character if " " <= character <= "~" else "?" for character in words)
 
 
 class Dumps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -661,6 +662,54 @@ def test_a_stop_drains_everybody_and_exits_0() -> None:
     assert drained(play.feed(ev.StopRequested())) == [1, 2]
     play.exits(1)
     assert codes(play.exits(2)) == [0]
+
+
+def looks(actions: list[Action]) -> list[int]:
+    """Who was asked what it executes."""
+    return [action.worker for action in actions if isinstance(action, ev.Look)]
+
+
+def test_who_falls_silent_is_asked_what_it_executes_and_again_before_it_is_ended() -> None:
+    play = Play(policy(1)).begin().served()
+    play.silent.add(1)
+    assert looks(play.wait(1.5)) == [1]
+    play.feed(ev.Seen(1, "first (app.py:1)"))
+    assert looks(play.wait(26.0)) == []
+    assert looks(play.wait(2.0)) == [1]
+    play.feed(ev.Seen(1, "second (app.py:2)"))
+    play.wait(2.0)
+    assert "s (--worker-timeout), in second (app.py:2): stacks follow" in texts(play.actions)
+
+
+def test_who_turns_again_says_what_it_has_executed() -> None:
+    play = Play(policy(1, worker_timeout=0.0)).begin().served()
+    play.silent.add(1)
+    play.wait(1.5)
+    play.feed(ev.Seen(1, "count (app.py:7)"))
+    assert looks(play.wait(600.0)) == []
+    play.silent.clear()
+    play.tick(0.25)
+    assert re.search(r"turns again, after 601\.\d s, in count \(app\.py:7\)", texts(play.actions))
+
+
+def test_who_starts_slowly_is_told_of_once_with_what_it_executes() -> None:
+    play = Play(policy(1)).begin()
+    assert looks(play.wait(29.5)) == []
+    assert looks(play.wait(1.0)) == [1]
+    play.feed(ev.Seen(1, "<module> (app.py:3)"))
+    assert "slot 0 is not ready after 30 s, in <module> (app.py:3)" in texts(play.actions)
+    assert looks(play.wait(29.0)) == [1]
+    play.feed(ev.Seen(1, "<module> (app.py:9)"))
+    assert texts(play.actions).count("is not ready after") == 1
+    play.wait(1.0)
+    assert "within 60 s (--startup-timeout), in <module> (app.py:9): stacks" in texts(play.actions)
+
+
+def test_what_a_dead_worker_executes_is_nobodys_concern() -> None:
+    play = Play(policy(1)).begin().served()
+    play.exits(1)
+    play.feed(ev.Seen(1, "count (app.py:7)"))
+    assert "count" not in texts(play.actions)
 
 
 def test_a_stop_kills_the_slow_and_does_not_exit_0() -> None:
