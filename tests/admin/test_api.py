@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from reuseport.launcher.deciding.ending import CUT_SHORT, ONE_WISH
 from tests.admin.visits import BEARER, Served, Visit, request, serve
 from tests.conftest import Launch
 from tests.whole.lines import wait_until
@@ -192,8 +193,11 @@ def test_stop_is_answered_and_a_second_one_refused(launch: Launch, tmp_path: Pat
         refused = served.post(path, content)
         assert refused.status == 409
         assert "stopping" in refused.error
+    # Wishes within a second are one.
+    asked = served.status()["uptime"]
+    settled(served, lambda status: status["uptime"] > asked + ONE_WISH)
     served.server.signal(signal.SIGTERM)
-    assert served.server.wait() == 0
+    assert served.server.wait() == CUT_SHORT, "nobody waits for the shutdown of the application"
 
 
 def test_actions_at_the_admin_address_need_the_token(served: Served) -> None:
