@@ -64,12 +64,13 @@ class Durations(TypedDict):
 
 
 class HandoffStatus(TypedDict):
-    """Live connections passed between workers."""
+    """Live connections passed between workers; `rescued` while the event loop was blocked, not in `sent`."""
 
     sent: int
     received: int
     refused: int
     rebalanced: int
+    rescued: int
 
 
 class LingeredStatus(TypedDict):

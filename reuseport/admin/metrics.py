@@ -247,6 +247,11 @@ METRICS = (
         lambda slot: slot["restarts"],
     ),
     _each(
+        "rescued_total",
+        "Connections that went to another worker because the event loop was blocked.",
+        lambda slot: slot["handoffs"]["rescued"],
+    ),
+    _each(
         "implausible_total",
         "Figures on the scoreboard that cannot be true and were not believed.",
         lambda slot: slot["implausible"],

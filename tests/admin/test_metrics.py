@@ -59,6 +59,7 @@ PROMISED = {
     "reuseport_worker_open_fds": {"worker"},
     "reuseport_worker_generation": {"worker"},
     "reuseport_worker_restarts_total": {"worker"},
+    "reuseport_worker_rescued_total": {"worker"},
     "reuseport_worker_implausible_total": {"worker"},
     "http_server_request_duration_seconds_bucket": {"le"},
     "http_server_request_duration_seconds_count": set(),
@@ -153,6 +154,7 @@ def test_versions() -> None:
         "open_fds": [119, 219],
         "generation": [2, 2],
         "restarts_total": [126, 226],
+        "rescued_total": [131, 231],
     }.items(),
 )
 def test_of_each_worker(name: str, figures: list[float]) -> None:

@@ -25,7 +25,7 @@ const FACTS = [
     ["CPU", (s, r) => `${percent(r.cpu)}; ${span(s.cpu)} in all`],
     ["Memory", (s) => `RSS ${bytes(s.rss)}, PSS ${bytes(s.pss)}`],
     ["Open files", (s) => whole(s.open_fds)],
-    ["Handoffs", (s) => `${whole(s.handoffs.sent)} sent, ${whole(s.handoffs.received)} received, ${whole(s.handoffs.refused)} refused, ${whole(s.handoffs.rebalanced)} rebalanced`],
+    ["Handoffs", (s) => `${whole(s.handoffs.sent)} sent, ${whole(s.handoffs.received)} received, ${whole(s.handoffs.refused)} refused, ${whole(s.handoffs.rebalanced)} rebalanced, ${whole(s.handoffs.rescued)} rescued`],
     ["Starts", (s) => `${whole(s.spawns)}, of which ${whole(s.restarts)} after a crash or a hang`],
     ["Last exit", (s) => s.last_exit ?? "none"],
 ];

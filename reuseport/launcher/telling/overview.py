@@ -166,6 +166,7 @@ class Overview:
                 "received": total[Desk.HANDOFFS_RECEIVED],
                 "refused": total[Desk.HANDOFFS_REFUSED],
                 "rebalanced": total[Desk.REBALANCED],
+                "rescued": total[Desk.RESCUED],
             },
             "lingered": {
                 "tls": total[Desk.LINGERED_TLS],

@@ -38,7 +38,7 @@ def slot(number: int, **different: Any) -> Told:
         "pss": 20 << 20,
         "open_fds": 20,
         "durations": {"counts": [0] * BUCKETS, "sum": 0.0},
-        "handoffs": {"sent": 0, "received": 0, "refused": 0, "rebalanced": 0},
+        "handoffs": {"sent": 0, "received": 0, "refused": 0, "rebalanced": 0, "rescued": 0},
         "lingered": {"tls": 0, "protocol": 0, "stop": 0},
         "spawns": 1,
         "restarts": 0,
