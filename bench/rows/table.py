@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from bench.kit.comparison import Row
 from bench.kit.results import Claim, Metric
-from bench.rows import article, losses, openloop, start, throughput
+from bench.rows import article, kept, losses, openloop, start, throughput
 from bench.rows.figures import CPU, P50, P99, P999, RATE, SLOWEST
 from bench.served import field
 from bench.served.field import (
@@ -168,6 +168,18 @@ ROWS = (
         openloop.while_one_is_blocked(milliseconds=2500, over=1.5),
         (REUSEPORT, HASH, PLAIN, SHARED, MASTER, GRANIAN, NODE_TURNS),
         (REUSEPORT, PLAIN, SHARED),
+    ),
+    Row(
+        "kept",
+        "16 kept connections, one of which blocks its worker, of 2, for 3 s; the other 15",
+        (
+            SLOWEST,
+            Metric("held", "held up", "%", "lower", 100.0),
+            P50,
+        ),
+        kept.kept_while_one_is_blocked(milliseconds=3000),
+        (REUSEPORT, HASH, PLAIN, SHARED, UVICORN, GRANIAN, NODE_TURNS),
+        (REUSEPORT, UVICORN),
     ),
     Row(
         "few",
