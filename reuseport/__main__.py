@@ -1,6 +1,7 @@
 """`python -m reuseport`, and the console script: refuses other systems, then hands over to the CLI."""
 
-import signal
+# Built in: `signal` would be a file's, perhaps the project's, and we may be root.
+import _signal  # type: ignore[import-not-found]
 import sys
 
 
@@ -12,7 +13,7 @@ def main() -> None:
         raise SystemExit(2)
 
     # Until it is known whether this becomes a launcher, which reads them (launcher/siginfo.py), or not.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTERM, _signal.SIGINT})
 
     from reuseport import surroundings
 
