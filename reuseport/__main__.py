@@ -25,6 +25,11 @@ def main() -> None:
 
     surroundings.restrict()
 
+    from reuseport import streams
+
+    # Nothing has been opened yet that stays open.
+    streams.ensure()
+
     from reuseport.cli import cli
 
     cli.main(prog_name="reuseport")
