@@ -21,7 +21,7 @@ def test_the_innermost_frame_of_the_main_thread(tmp_path: Path) -> None:
         stacks = file.read()
     over.set()
     thread.join()
-    assert stacks.count("most recent call first") == 2
+    assert stacks.count("most recent call first") >= 2, "this process may have more threads than ours"
     assert innermost(stacks).startswith("test_the_innermost_frame_of_the_main_thread (")
     assert "test_stacks.py:" in innermost(stacks)
 
