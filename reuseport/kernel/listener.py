@@ -86,16 +86,22 @@ def refuse_strangers(reservations: Iterable[Reservation]) -> None:
 
     Call it before a worker listens.
     """
+    reservations = tuple(reservations)
+    ours = {os.fstat(reservation.socket.fileno()).st_ino for reservation in reservations}
     for reservation in reservations:
         for stranger in strangers.listeners_on(reservation.endpoint):
             raise ConfigurationError(
                 f"port {reservation.endpoint.port} is already served by {stranger.describe()} on"
                 f" {stranger.address}; stop it, choose another --port, or pass --join to serve beside it"
             )
-        if not reservation.first and not strangers.seen_on(reservation.endpoint):
+        if reservation.first:
+            continue
+        starting = strangers.starting_on(reservation.endpoint, ours)
+        if starting or (starting is None and not strangers.seen_on(reservation.endpoint)):
+            who = starting[0].describe() if starting else "another launcher of this user"
             raise ConfigurationError(
-                f"port {reservation.endpoint.port} is reserved by another launcher of this user that is just"
-                " starting; stop it, choose another --port, or pass --join to serve beside it"
+                f"port {reservation.endpoint.port} is reserved by {who}, which is just starting;"
+                " stop it, choose another --port, or pass --join to serve beside it"
             )
 
 

@@ -1,7 +1,8 @@
 """Strangers: who else has our port or our path.
 
 SO_REUSEPORT makes a double start silent: the second program binds, listens, and takes its share of the
-connections. So the port is looked up in /proc/net/tcp and tcp6 (proc_net_tcp(5)) before anything is started.
+connections. So the port is looked up in /proc/net/tcp and tcp6 (proc_net_tcp(5)), and among the sockets that
+do not listen yet, before anything is started.
 """
 
 import errno
@@ -11,13 +12,14 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from reuseport.errors import ConfigurationError
 from reuseport.kernel import owners
 from reuseport.kernel.addresses import Endpoint, UnixAddress
+from reuseport.kernel.silent import silent_sockets
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
@@ -74,6 +76,24 @@ def seen_on(endpoint: Endpoint) -> bool:
     return any(_overlap(endpoint, row.endpoint) for table in _TABLES for row in _rows(table))
 
 
+def starting_on(endpoint: Endpoint, ours: Collection[int]) -> tuple[Stranger, ...] | None:
+    """Who else is bound there and does not listen: servers just starting. None where nobody can tell.
+
+    `ours`: inodes of sockets of our own that are like that. A kernel that does not show them shows nobody's.
+    """
+    try:
+        silent = silent_sockets()
+    except OSError:
+        return None
+    if not set(ours) <= {each.inode for each in silent}:
+        return None
+    return tuple(
+        Stranger(each.uid, each.inode, str(each.endpoint))
+        for each in silent
+        if each.inode not in ours and _overlap(endpoint, each.endpoint)
+    )
+
+
 def explain_in_use(endpoint: Endpoint) -> str:
     """Why bind(2) said EADDRINUSE for a socket with SO_REUSEPORT, and what to do about it.
 
@@ -91,6 +111,11 @@ def explain_in_use(endpoint: Endpoint) -> str:
             " wait up to 60 seconds, or choose another port"
         )
     # A bound socket that neither listens nor is connected has no row.
+    for stranger in starting_on(endpoint, ()) or ():
+        return (
+            f"{stranger.describe()} has bound {stranger.address} and does not listen, perhaps a server that"
+            " is just starting; stop it, or choose another port"
+        )
     return (
         "a socket that does not listen holds it, of another user or without SO_REUSEPORT, perhaps a server"
         " that is just starting; stop that, or choose another port"

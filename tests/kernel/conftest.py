@@ -11,6 +11,8 @@ from typing import Protocol
 
 import pytest
 
+from reuseport.kernel.silent import silent_sockets
+
 # Modules are imported before the privileges go: the other user need not be able to read this tree. An
 # interface of a new network namespace is down, and 127.0.0.1 absent, until SIOCSIFFLAGS (netdevice(7)).
 PRELUDE = """
@@ -102,6 +104,14 @@ def ipv6() -> None:
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("IPv6 is not supported here")
+
+
+@pytest.fixture
+def silent_shown() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        if os.fstat(probe.fileno()).st_ino not in {each.inode for each in silent_sockets()}:
+            pytest.skip("this kernel does not show sockets that are bound and do not listen")
 
 
 @pytest.fixture

@@ -182,6 +182,19 @@ def test_a_port_that_bind_does_not_guard_is_not_ours(host: str) -> None:
 def test_a_server_that_is_just_starting_is_not_bound_over(host: str) -> None:
     """It has bound, as uvicorn does before it imports the application, and nobody has ever listened."""
     with opened(at(host), *UVICORN) as starting:
-        with pytest.raises(ConfigurationError, match="a socket that does not listen holds it"):
+        with pytest.raises(ConfigurationError, match="just starting"):
             reserve(at(host, starting.getsockname()[1]))
         starting.listen()
+
+
+@pytest.mark.usefixtures("silent_shown")
+@pytest.mark.parametrize("options", [UVICORN, (0, 1), (1, 1)])
+def test_nor_started_beside_when_connections_are_left_of_another(host: str, options: tuple[int, int]) -> None:
+    """TIME_WAIT explains that the port was bound before us, and hides that somebody else has it, too."""
+    endpoint = theirs(at(host), (1, 1))
+    with (
+        opened(endpoint, *options),
+        contextlib.closing(reserve(endpoint)) as reservation,
+        pytest.raises(ConfigurationError, match=f"reserved by pid {os.getpid()} .*just starting"),
+    ):
+        refuse_strangers([reservation])

@@ -170,7 +170,9 @@ def test_a_launcher_that_is_just_starting_is_a_stranger() -> None:
     refuse_strangers(first)
     second = reserve_all([TCPAddress("127.0.0.1", first[0].endpoint.port)])
     try:
-        with pytest.raises(ConfigurationError, match=r"another launcher of this user.*just starting.*--join"):
+        with pytest.raises(
+            ConfigurationError, match=rf"reserved by pid {os.getpid()} .*just starting.*--join"
+        ):
             refuse_strangers(second)
     finally:
         for reservation in (*first, *second):
