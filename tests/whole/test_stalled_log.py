@@ -19,6 +19,7 @@ import pytest
 
 from tests.conftest import APPS, PATIENCE
 from tests.whole.clients import environment, kept_port
+from tests.whole.lines import wait_until
 from tests.whole.traffic import ask
 
 QUIET = ("--workers", "1", "--log-level", "error")
@@ -121,3 +122,26 @@ def test_every_way_to_stop_works(tmp_path: Path, number: signal.Signals) -> None
         server.until_answered(otherwise_than=pid)
         os.kill(server.popen.pid, number)
         server.popen.wait(PATIENCE)
+
+
+def test_log_files_of_workers_are_rotated_all_the_same(tmp_path: Path) -> None:
+    """The launcher cannot open its own again: who writes them has to wait. Workers do not wait for that."""
+    access = tmp_path / "access"
+    with unheard(APPS, "plain:app", *QUIET, "--access-log-file", str(access)) as server:
+        # At this level there is no access log; the file is there, and is what is opened again.
+        pid = server.until_answered()
+        os.kill(pid, signal.SIGKILL)
+        pid = server.until_answered(otherwise_than=pid)
+        access.rename(tmp_path / "access.1")
+        os.kill(server.popen.pid, signal.SIGUSR1)
+        wait_until(lambda: _has_open(pid, access))
+        os.kill(server.popen.pid, signal.SIGTERM)
+        assert server.popen.wait(PATIENCE) == 0
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    targets = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            targets.append(str(entry.readlink()))
+    return str(path) in targets
