@@ -1,5 +1,7 @@
 """Everything at once, in an order that nobody thought of: afterwards all is as if nothing had been.
 
+Some requests block their worker, so connections are rescued all the while.
+
 The seed is printed; `REUSEPORT_TEST_WALK=seconds:seed` takes the same walk again, or a longer one.
 """
 
@@ -16,6 +18,7 @@ import psutil
 
 from tests.conftest import Launch, Launched
 from tests.whole.lines import Failure, Load, settled, wait_until
+from tests.whole.posts import Posts
 from tests.whole.traffic import listeners
 
 SECONDS = 60.0 if os.environ.get("CI") else 20.0
@@ -114,12 +117,13 @@ def test_random_walk(launch: Launch) -> None:
     seed = seed or str(random.randrange(2**32))
     print(f"REUSEPORT_TEST_WALK={seconds}:{seed}")  # noqa: T201 - pytest shows it when the test fails
     # Without control: commands of other tests ask every launcher there is, and a visitor costs a descriptor.
-    server = launch("plain:app", "--workers", "2", "--no-access-log", "--no-control").ready(2)
+    server = launch("stubborn:app", "--workers", "2", "--no-access-log", "--no-control").ready(2)
     launcher = psutil.Process(server.pid)
     # Of each slot its listener and both ends of its inbox, of each worker its pidfd, its channel, its stacks.
     base = launcher.num_fds() - 2 * 3 - 2 * 3
     walk = Walk(server, random.Random(seed))
-    with Load(server.port) as load:
+    posts = Posts(server.port, clients=4, seed=int(seed), blocking=0.02, longest=150.0)
+    with Load(server.port) as load, posts:
         for pause in walk.pauses(float(seconds)):
             walk.step()
             time.sleep(pause)  # the walk's own pace: nothing is waited for
@@ -129,7 +133,10 @@ def test_random_walk(launch: Launch) -> None:
         server.signal(signal.SIGHUP)
         wait_until(lambda: calm(server), lambda: f"{walk.steps}\n{server.output}")
         load.wait_for_more(100)
-    unexplained = [failure for failure in load.failures if not explained(failure, walk.kills)]
+        posts.wait_for_more(100)
+    assert posts.wrong == []
+    failures = [*load.failures, *posts.failures]
+    unexplained = [failure for failure in failures if not explained(failure, walk.kills)]
     assert not unexplained, f"{unexplained}\n{walk.kills}\n{walk.steps}\n{server.output}"
     settled(server, MOST)
     assert server.workers().keys() == set(range(MOST))
