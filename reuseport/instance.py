@@ -83,6 +83,15 @@ class LingeredStatus(TypedDict):
     stop: int
 
 
+class WaitingStatus(TypedDict):
+    """A worker that drains, and the requests it waits for; `seconds` of the oldest may be unknown."""
+
+    pid: int | None
+    requests: int
+    oldest: str
+    seconds: float | None
+
+
 class SlotStatus(TypedDict):
     """A slot, and the worker that serves it, or is on its way to."""
 
@@ -94,6 +103,7 @@ class SlotStatus(TypedDict):
     started_at: float | None
     successor: WorkerStatus | None
     predecessors: list[WorkerStatus]
+    waiting: list[WaitingStatus]
     retry_at: float | None
     foster: int | None
     requests: int

@@ -1,7 +1,8 @@
 """What launcher and worker say to each other: plain data, one alphabet each way. `channel` carries it.
 
     launcher → worker    Start, first and once · Foster, Unfoster · Pass · Drain · ReopenLogs
-    worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · ShuttingDown
+    worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · Waits
+                         · ShuttingDown
     launcher → mold      Prepare, first and once · Cast
     mold → launcher      Prepared · Born or Unborn, for each Cast
 
@@ -130,6 +131,15 @@ class CannotFoster:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """The drain takes long: for so many requests, of which the oldest has run for `seconds`, if known."""
+
+    requests: int
+    oldest: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ShuttingDown:
     """The drain is over, with `cut_off` requests cancelled: the application's lifespan shutdown begins."""
 
@@ -178,7 +188,9 @@ class Unborn:
 
 ToWorker: TypeAlias = Start | Drain | Foster | Unfoster | Pass | ReopenLogs
 """What the launcher says."""
-ToLauncher: TypeAlias = Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | ShuttingDown
+ToLauncher: TypeAlias = (
+    Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | Waits | ShuttingDown
+)
 """What a worker says."""
 ToMold: TypeAlias = Prepare | Cast
 """What the launcher says to a mold."""
@@ -209,7 +221,7 @@ TO_WORKER: Alphabet[ToWorker] = Alphabet(
 )
 """253: SCM_MAX_FD, include/net/scm.h."""
 TO_LAUNCHER: Alphabet[ToLauncher] = Alphabet(
-    _named(Listens, Ready, Failed, LimitReached, Leaving, CannotFoster, ShuttingDown),
+    _named(Listens, Ready, Failed, LimitReached, Leaving, CannotFoster, Waits, ShuttingDown),
     most_text=MOST_TEXT,
     most_descriptors=0,
 )

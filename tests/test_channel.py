@@ -40,6 +40,7 @@ from reuseport.messages import (
     ToLauncher,
     ToWorker,
     Unfoster,
+    Waits,
 )
 from reuseport.packets import ViolationError, decode, encode
 from tests.conftest import PATIENCE
@@ -70,6 +71,7 @@ ANSWERS: dict[str, st.SearchStrategy[ToLauncher]] = {
     "LimitReached": st.builds(LimitReached, SIZES),
     "Leaving": st.just(Leaving()),
     "CannotFoster": st.builds(CannotFoster, SIZES),
+    "Waits": st.builds(Waits, SIZES, TEXT, st.none() | st.floats(0, 1e9)),
     "ShuttingDown": st.builds(ShuttingDown, SIZES),
 }
 

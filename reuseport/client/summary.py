@@ -71,6 +71,12 @@ def notes(status: Status) -> Iterator[str]:
                     f"{name}: the worker with pid {other['pid']} (generation {other['generation']}) "
                     f"is {clean(other['state'])}, too"
                 )
+        for waiting in slot["waiting"]:
+            since = "" if waiting["seconds"] is None else f", for {age(waiting['seconds'])}"
+            yield (
+                f"{name}: the worker with pid {waiting['pid']} waits for {waiting['requests']} requests; "
+                f"the oldest{since}: {clean(waiting['oldest'])}"
+            )
         if slot["foster"] is not None:
             yield f"{name}: slot {slot['foster']} accepts for it"
         if slot["retry_at"] is not None:

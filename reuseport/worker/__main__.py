@@ -145,7 +145,7 @@ async def serve(
     inbox = Inbox(fds[1], server, desk)
     rescue = Rescue(fds[3], state, desk, lambda: turning(scoreboard, order.slot))
     control = Control(channel, server, inbox, meter, rescue, settings)
-    server.on_terminate = control.on_terminate
+    server.on_terminate, server.on_waiting = control.on_terminate, control.on_waiting
     disown(
         asyncio.get_running_loop(),
         lambda: (channel.fileno(), *fds[:2], *server.descriptors(), *rescue.descriptors()),

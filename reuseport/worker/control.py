@@ -22,6 +22,7 @@ from reuseport.messages import (
     ShuttingDown,
     ToWorker,
     Unfoster,
+    Waits,
 )
 from reuseport.settings.table import Settings
 from reuseport.worker.departure import Departure
@@ -31,6 +32,7 @@ from reuseport.worker.meter import BEAT, Meter
 from reuseport.worker.rebalancing import Rebalancing
 from reuseport.worker.rescue import Rescue
 from reuseport.worker.server import Server
+from reuseport.worker.unfinished import Unfinished
 
 log = logging.getLogger("uvicorn.error")
 
@@ -128,6 +130,10 @@ class Control:
         self._send(Leaving())
         if again:
             self._drain(self._graceful_timeout, [], final=True)
+
+    def on_waiting(self, left: Unfinished) -> None:
+        """The drain takes long."""
+        self._send(Waits(left.requests, left.oldest, left.seconds))
 
     def on_drained(self, cut_off: int) -> None:
         """Requests are over, and lifespan shutdown has a time of its own."""

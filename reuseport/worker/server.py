@@ -21,7 +21,7 @@ from reuseport.messages import Failed
 from reuseport.worker.application import StartupError, withheld_errors
 from reuseport.worker.departure import Departure
 from reuseport.worker.protocol.connection import State
-from reuseport.worker.unfinished import unfinished
+from reuseport.worker.unfinished import Unfinished, unfinished
 
 HEADERS_EVERY = 1.0
 """Seconds between uvicorn's ticks: the Date header has a resolution of one second."""
@@ -73,6 +73,8 @@ class Server(uvicorn.Server):
         self._drain_asked = asyncio.Event()
         self.on_terminate: Callable[[], None] = lambda: None
         """Called in the event loop when somebody wants this worker to go: by SIGTERM, or by `should_exit`."""
+        self.on_waiting: Callable[[Unfinished], None] = lambda _: None
+        """Called once a second in a drain that takes long."""
         self.on_drained: Callable[[int], None] = lambda _: None
         """Called when requests are over, with the number of those cut off: lifespan shutdown begins."""
         self._process = os.getpid()
@@ -188,7 +190,6 @@ class Server(uvicorn.Server):
             raise RuntimeError("uvicorn ended its main loop without being drained")
         loop = asyncio.get_running_loop()
         began = loop.time()
-        deadline = began + self._patience
         departure.begin(loop, self.config)
         for server in self._accepting:
             self._pause(server)
@@ -198,8 +199,17 @@ class Server(uvicorn.Server):
         for server in list(self._accepting):
             self._close(server)
         log.info("Shutting down")
+        await self._finish(departure, began)
+        departure.end()
+        self.on_drained(await self._cut_off())
+        await self.lifespan.shutdown()
+
+    async def _finish(self, departure: Departure, began: float) -> None:
+        """Wait for requests and connections, for as long as our patience lasts."""
+        loop = asyncio.get_running_loop()
+        deadline = began + self._patience
         linger_until = loop.time() + LINGER if departure.final else deadline
-        tell_at = began + LONG
+        say_at = tell_at = began + LONG
         greet_until = loop.time() + (LINGER if departure.final else self.config.timeout_keep_alive)
         while True:
             # First: who was accepted last becomes a connection only when the loop turns.
@@ -209,21 +219,16 @@ class Server(uvicorn.Server):
                 break
             if loop.time() >= deadline:
                 break
-            if loop.time() >= tell_at:
-                # Ever more rarely: after 1, 2, 4, 8 seconds.
-                tell_at += tell_at - began
-                self._tell_of_the_unfinished()
+            if loop.time() >= say_at and (left := unfinished(self.server_state)) is not None:
+                say_at = loop.time() + LONG
+                self.on_waiting(left)
+                if loop.time() >= tell_at:
+                    # Ever more rarely: after 1, 2, 4, 8 seconds.
+                    tell_at += tell_at - began
+                    log.info("waiting for %s", left)
             if loop.time() >= linger_until:
                 linger_until = deadline
                 self._close_connections()
-        departure.end()
-        self.on_drained(await self._cut_off())
-        await self.lifespan.shutdown()
-
-    def _tell_of_the_unfinished(self) -> None:
-        left = unfinished(self.server_state)
-        if left is not None:
-            log.info("waiting for %s", left)
 
     def _greeting(self) -> bool:
         """Somebody is accepted and not yet a connection: its TLS handshake runs."""

@@ -51,6 +51,7 @@ def slot_status(number: int, **changes: Any) -> SlotStatus:
         "started_at": 1764115001.0,
         "successor": None,
         "predecessors": [],
+        "waiting": [],
         "retry_at": None,
         "foster": None,
         "requests": 5 * many + 15,

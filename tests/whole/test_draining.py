@@ -6,6 +6,7 @@ All with a graceful timeout that no test would wait for: nothing here ends by it
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import select
 import signal
@@ -18,7 +19,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.conftest import PATIENCE, Launch, Launched
-from tests.whole.lines import settled
+from tests.whole.lines import settled, wait_until
 
 ENDLESS = ("--graceful-timeout", "10m")
 WAYS = ["/extension", "/asked", "/package", "/server"]
@@ -133,6 +134,15 @@ def test_in_a_process_that_is_no_worker_it_never_comes() -> None:
     assert said.stdout == "False\n"
 
 
+def waiting(server: Launched) -> list[tuple[int, str]]:
+    """What the status says that drains wait for."""
+    command = [sys.executable, "-m", "reuseport", "status", "--json", "--pid", str(server.pid)]
+    said = subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    found = [one for slot in json.loads(said.stdout)["slots"] for one in slot["waiting"]]
+    assert all(one["pid"] != server.workers()[0] and one["seconds"] > 0 for one in found)
+    return [(one["requests"], one["oldest"]) for one in found]
+
+
 def test_a_drain_that_takes_long_says_what_it_waits_for(launch: Launch) -> None:
     server = launch("streaming:app", *ENDLESS).ready(1)
     with ExitStack() as streams:
@@ -142,6 +152,7 @@ def test_a_drain_that_takes_long_says_what_it_waits_for(launch: Launch) -> None:
         assert websocket.recv(PATIENCE) == "0"
         server.signal(signal.SIGHUP)
         server.wait_for(r"slot 0: waiting for 3 requests; the oldest, for \d+ s: GET /deaf$")
+        wait_until(lambda: waiting(server) == [(3, "GET /deaf")], lambda: str(waiting(server)))
     # Their clients have gone; the application does not look at that either.
     server.wait_for(r"slot 0: waiting for 3 requests; the oldest, for \d+ s: GET /deaf$")
 

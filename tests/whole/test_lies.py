@@ -24,6 +24,8 @@ from reuseport.messages import (
     Listens,
     Message,
     Ready,
+    ShuttingDown,
+    Waits,
 )
 from reuseport.packets import encode
 from tests.admin.asking import Control
@@ -135,6 +137,8 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Failed, st.sampled_from(["operator", "application"]), st.text(max_size=50)),
     st.builds(LimitReached, st.integers(0, 9)),
     st.just(Leaving()),
+    st.builds(Waits, st.integers(0, 9), st.text(max_size=99), st.none() | st.floats(0, 99)),
+    st.builds(ShuttingDown, st.integers(0, 9)),
     st.builds(CannotFoster, st.integers(0, 9)),
     st.builds(Drain, st.floats(0, 9), st.just(())),
 )

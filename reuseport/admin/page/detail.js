@@ -14,6 +14,7 @@ const FACTS = [
     ["Worker", (s, _r, now) => (s.pid === null ? "none" : `pid ${s.pid}, generation ${s.generation}, since ${clock(s.started_at)} (${span(now - s.started_at)})`)],
     ["Successor", (s) => (s.successor ? worker(s.successor) : "none")],
     ["Predecessors", (s) => s.predecessors.map(worker).join("; ") || "none"],
+    ["Waits for", (s) => s.waiting.map((one) => `${one.requests} requests of pid ${one.pid}, the oldest ${one.oldest}`).join("; ") || "nothing"],
     ["Fostered by", (s) => (s.foster === null ? "nobody" : `slot ${s.foster}`)],
     ["Requests", (s, r) => `${rate(r.rate)} /s; ${whole(s.requests)} in all, ${whole(s.in_flight)} in flight`],
     ["Responses", (s) => Object.entries(s.responses).map(([name, n]) => `${name} ${whole(n)}`).join(", ")],

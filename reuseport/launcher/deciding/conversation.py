@@ -19,6 +19,7 @@ from reuseport.messages import (
     Ready,
     ShuttingDown,
     ToLauncher,
+    Waits,
 )
 
 
@@ -45,6 +46,7 @@ CONVERSATION: Mapping[tuple[Said, type[ToLauncher]], Said] = MappingProxyType(
         (Said.READY, LimitReached): Said.READY,
         (Said.READY, Leaving): Said.READY,
         (Said.READY, CannotFoster): Said.READY,
+        (Said.READY, Waits): Said.READY,
         (Said.READY, ShuttingDown): Said.SHUTTING_DOWN,
         # The last answer may have been the one too many.
         (Said.SHUTTING_DOWN, LimitReached): Said.SHUTTING_DOWN,

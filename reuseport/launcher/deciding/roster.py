@@ -65,7 +65,7 @@ class Roster:
 
     def let_shut_down(self, worker: Worker, limit: float, now: float) -> None:
         """Its requests are over: lifespan shutdown has so many seconds, 0 = any number."""
-        worker.shuts_down = True
+        worker.shuts_down, worker.waits = True, None
         worker.deadline = now + limit if limit else None
 
     def disinherit(self, worker: Worker) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from reuseport.launcher.deciding.conversation import Said
 from reuseport.launcher.deciding.events import Blame, Reason
 from reuseport.launcher.deciding.phases import SERVING, Phase
+from reuseport.messages import Waits
 
 DESKS = 3
 """Workers a slot can hold at once: the one that serves, its successor, and predecessors that still drain.
@@ -93,6 +94,8 @@ class Worker:
     """It was sent SIGTERM by somebody, or cannot be told anything any more."""
     blame: Blame | None = None
     """Who must act on its not becoming ready, if it has said so."""
+    waits: Waits | None = None
+    """What its drain waits for, as it has last said."""
     shuts_down: bool = False
     """Its requests are over, and the application's lifespan shutdown runs."""
     listens: bool = False

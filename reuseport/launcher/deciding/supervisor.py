@@ -37,6 +37,7 @@ from reuseport.messages import (
     Ready,
     ShuttingDown,
     ToLauncher,
+    Waits,
 )
 
 
@@ -156,7 +157,7 @@ class Supervisor:
 
     # ── what happened ─────────────────────────────────────────────────────────────────────────────────
 
-    def _on_heard(self, worker: Worker, message: ToLauncher, now: float) -> None:
+    def _on_heard(self, worker: Worker, message: ToLauncher, now: float) -> None:  # noqa: C901 - ditto
         said = follows(worker.said, message)
         if said is None:
             kind = type(message).__name__
@@ -182,10 +183,12 @@ class Supervisor:
                 self._on_leaving(worker, now)
             case CannotFoster(slot):
                 self._roster.excuse(worker, slot, now)
+            case Waits() if worker.phase is Phase.DRAINING:
+                worker.waits = message
             case ShuttingDown(cut_off) if worker.phase is Phase.DRAINING:
                 self._ending.cut_short |= self._ending.decided and cut_off > 0
                 self._roster.let_shut_down(worker, self._ending.shutdown_limit(), now)
-            case ShuttingDown():
+            case Waits() | ShuttingDown():
                 pass  # it is condemned; or it serves, and nothing follows from what is not true
 
     def _on_ready(self, worker: Worker, now: float) -> None:

@@ -16,6 +16,7 @@ from reuseport.instance import (
     Sample,
     SlotStatus,
     Status,
+    WaitingStatus,
     WorkerStatus,
 )
 from reuseport.kernel.listener import accept_queue
@@ -28,8 +29,13 @@ from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.usage import NOTHING, Usage
+from reuseport.messages import Waits
+from reuseport.printable import printable
 from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, Desk
 from reuseport.settings.table import Settings
+
+MOST_OLDEST = 250
+"""Characters of what a worker says it waits for."""
 
 
 class Overview:
@@ -140,6 +146,7 @@ class Overview:
                 for worker in slot.workers
                 if worker is not shown and worker is not starting
             ],
+            "waiting": [self._waiting(worker, worker.waits) for worker in slot.workers if worker.waits],
             "retry_at": time.time() + slot.retry_at - now if shown is None and slot.retry_at > now else None,
             "foster": self._foster(slot),
             "requests": sum(total[code] for code in RESPONSES),
@@ -198,6 +205,14 @@ class Overview:
             "pid": self._pid(worker),
             "generation": worker.generation,
             "state": worker.phase.value,
+        }
+
+    def _waiting(self, worker: Worker, waits: Waits) -> WaitingStatus:
+        return {
+            "pid": self._pid(worker),
+            "requests": waits.requests,
+            "oldest": printable(waits.oldest[:MOST_OLDEST]),
+            "seconds": waits.seconds,
         }
 
     def _foster(self, slot: Slot) -> int | None:

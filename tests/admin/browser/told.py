@@ -20,6 +20,7 @@ def slot(number: int, **different: Any) -> Told:
         "started_at": 1000.0,
         "successor": None,
         "predecessors": [],
+        "waiting": [],
         "retry_at": None,
         "foster": None,
         "requests": 0,

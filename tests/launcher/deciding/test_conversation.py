@@ -22,6 +22,7 @@ from reuseport.messages import (
     Ready,
     ShuttingDown,
     ToLauncher,
+    Waits,
 )
 from tests.launcher.deciding.test_supervisor import Play, codes, killed, policy, spawns, texts, told
 
@@ -32,6 +33,7 @@ MESSAGES: list[ToLauncher] = [
     LimitReached(7),
     Leaving(),
     CannotFoster(1),
+    Waits(2, "GET /", None),
     ShuttingDown(0),
 ]
 BEFORE: dict[Said, list[ToLauncher]] = {
