@@ -171,8 +171,10 @@ def _unforgeable(record: logging.LogRecord) -> logging.LogRecord:
 def _write(handler: logging.Handler, record: logging.LogRecord) -> None:
     """What `Handler.handle` does, but for its lock: who hangs in `emit` must not keep it."""
     try:
-        if handler.filter(record):
-            handler.emit(record)
+        passed: Any = handler.filter(record)
+        if passed:
+            # From Python 3.12 on a filter may put another record in its place.
+            handler.emit(passed if isinstance(passed, logging.LogRecord) else record)
     except Exception:  # noqa: BLE001 - a filter or handler of the operator's own: told as logging tells it
         handler.handleError(record)
 

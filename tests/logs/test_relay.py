@@ -147,6 +147,20 @@ with logs.relayed() as relay:
     assert err.endswith("launcher: even\n")
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="a filter only says yes or no")
+def test_a_filter_may_give_another_record() -> None:
+    _, err = run("""
+def other(record):
+    return logging.makeLogRecord({**vars(record), "msg": "another"})
+
+log.handlers[0].addFilter(other)
+with logs.relayed() as relay:
+    relay.begin()
+    log.info("one")
+""")
+    assert err.endswith("launcher: another\n")
+
+
 def test_a_descriptor_that_somebody_made_non_blocking() -> None:
     """As the terminal's may be: it is so for all who have it."""
     run("""
