@@ -104,7 +104,7 @@ class Served:
                 await asyncio.sleep(0.001)
 
     async def __aenter__(self) -> Served:
-        server = Server(self.config, self.state, [], [], print, print)
+        self.server = server = Server(self.config, self.state, [], [], print, print)
         server.lifespan = self.config.lifespan_class(self.config)
         listener = socket.create_server(("127.0.0.1", 0))
         self._address: Sequence[Any] = listener.getsockname()
