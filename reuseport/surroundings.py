@@ -106,14 +106,17 @@ def restrict() -> None:
 def own(given: Surroundings) -> list[str]:
     """Those entries of its path, in its order.
 
-    Where something that we require lies nowhere else, another entry stays: the bundle's, of which the
-    application is a part, or one of PYTHONPATH, after `pip install --target`.
+    Where something that we require lies nowhere else, others stay: a bundle's, of which the application is a
+    part; then those of PYTHONPATH into which packages were installed, by pip --target or Bazel; then where what
+    is missing even then lies.
     """
     entries = list(dict.fromkeys(given.path))
-    installed = _installed()
+    installed, named = _installed(), _named(given)
     kept = {entry for entry in entries if entry in installed or _is_standard(entry)}
     if is_frozen() or _missing(entries, kept):
-        kept.update(entry for entry in entries if entry not in _named(given))
+        kept.update(entry for entry in entries if os.path.normpath(entry) not in named)
+    if _missing(entries, kept):
+        kept.update(filter(_has_distributions, entries))
     for name in _missing(entries, kept):
         kept.update([entry for entry in entries if _finds([entry], name)][:1])
     return [entry for entry in entries if entry in kept]
@@ -122,6 +125,13 @@ def own(given: Surroundings) -> list[str]:
 def _missing(entries: list[str], kept: set[str]) -> list[str]:
     path = [entry for entry in entries if entry in kept]
     return [name for name in REQUIRED if not _finds(path, name)]
+
+
+def _has_distributions(entry: str) -> bool:
+    try:
+        return any(name.endswith(".dist-info") for name in os.listdir(entry))
+    except OSError:
+        return False  # an archive, or not there
 
 
 def _finds(path: list[str], name: str) -> bool:
@@ -153,7 +163,8 @@ def _named(given: Surroundings) -> set[str]:
     """What is on the path because of where and how we were started: the application's, most often."""
     script = os.path.dirname(os.path.realpath(given.argv[0])) if given.argv else ""
     variable = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
-    return {os.path.join(given.place, entry) for entry in (given.place, script, *variable.split(os.pathsep))}
+    named = (given.place, script, *variable.split(os.pathsep))
+    return {os.path.normpath(os.path.join(given.place, entry)) for entry in named}
 
 
 def _home() -> str:

@@ -9,6 +9,7 @@ import signal
 import site
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -21,6 +22,7 @@ import reuseport
 from tests.conftest import APPS, PATIENCE, Launch, Launched
 from tests.whole.clients import client, environment, listening
 from tests.whole.lines import wait_until
+from tests.whole.reachable import reachable
 
 ROOT = Path(reuseport.__file__).parents[1]
 PACKAGES = site.getsitepackages()[0]
@@ -37,6 +39,14 @@ def command(script: str) -> list[str]:
 def seen(server: Launched, path: str = "/") -> Any:
     with client() as asking:
         return asking.get(f"{server.url}{path}").json()
+
+
+@pytest.fixture
+def shared_path() -> Iterator[Path]:
+    """A directory that others can enter: pytest's own are ours alone."""
+    with tempfile.TemporaryDirectory(prefix="reuseport-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @contextlib.contextmanager
@@ -231,9 +241,11 @@ def test_one_executable(launch: Launch, tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
-def test_an_archive(launch: Launch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("user", [(), ("--user", "nobody")], ids=["ourselves", "nobody"])
+def test_an_archive(user: tuple[str, ...], launch: Launch, shared_path: Path) -> None:
     """zipapp: we are in it, and so may be the application."""
-    archive = tmp_path / "shop.pyz"
+    wrapper = reachable() if user else []
+    archive = shared_path / "shop.pyz"
     with zipfile.ZipFile(archive, "w") as packed:
         for file in Path(reuseport.__file__).parent.rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts:
@@ -242,9 +254,9 @@ def test_an_archive(launch: Launch, tmp_path: Path) -> None:
         packed.writestr("__main__.py", "from reuseport.__main__ import main\nmain()\n")
     # Nothing else may lead to us.
     env = {"PYTHONPATH": PACKAGES}
-    base = Path(sys.executable).resolve()
+    program = [*wrapper, *command(f"{Path(sys.executable).resolve()} -s shop.pyz")]
     server = launch(
-        "shop:app", "--admin", "127.0.0.1:0", env=env, cwd=tmp_path, wrapper=command(f"{base} -s shop.pyz")
+        *("shop:app", "--admin", "127.0.0.1:0", *user), env=env, cwd=shared_path, wrapper=program
     ).ready(1)
     assert seen(server)["slot"] == "0"
     admin = server.wait_for_first(r"admin.* (http://127\.0\.0\.1:\d+)")[1]
@@ -254,10 +266,23 @@ def test_an_archive(launch: Launch, tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
-def test_packages_that_only_pythonpath_leads_to(launch: Launch, tmp_path: Path) -> None:
-    """`pip install --target`."""
+@pytest.mark.parametrize("places", [1, 3])
+def test_packages_that_only_pythonpath_leads_to(places: int, launch: Launch, tmp_path: Path) -> None:
+    """All in one (`pip install --target`), or each in one of its own (Bazel)."""
+    project, notes = tmp_path / "project", tmp_path / "notes"
+    split = [tmp_path / f"packages-{number}" for number in range(places)]
+    for directory in (project, *split):
+        directory.mkdir()
+    for number, entry in enumerate(sorted(Path(PACKAGES).iterdir())):
+        (split[number % places] / entry.name).symlink_to(entry)
     base = Path(sys.executable).resolve()
-    env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT), PACKAGES])}
-    server = launch("plain:app", env=env, wrapper=command(f"{base} -m reuseport")).ready(1)
+    env = {"PYTHONPATH": os.pathsep.join(map(str, (project, ROOT, *split))), "PLANTED": str(notes)}
+    program = command(f"{base} -s -m reuseport")
+    server = launch("plain:app", "--admin", "127.0.0.1:0", env=env, wrapper=program).ready(1)
     assert seen(server)["slot"] == "0"
+    (project / "starlette.py").write_text(PLANTED)
+    admin = server.wait_for_first(r"admin.* (http://127\.0\.0\.1:\d+)")[1]
+    with client() as asking:
+        assert asking.get(f"{admin}/metrics").status_code == 200
     assert server.stop() == 0
+    assert not notes.exists()

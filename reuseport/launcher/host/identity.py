@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import reuseport
-from reuseport import logs
+from reuseport import logs, surroundings
 from reuseport.errors import ConfigurationError, HostError
 from reuseport.kernel.capabilities import Capability, held, keep_only
 from reuseport.settings.table import Settings, spellings
@@ -167,9 +167,11 @@ def _require_privilege(settings: Settings, needed: frozenset[Capability]) -> Non
 
 def require_access(identity: Identity, needs: Sequence[Need]) -> None:
     """Raise ConfigurationError for the first thing that workers could not use."""
+    if surroundings.is_frozen():
+        return  # no interpreter that we could ask: a worker finds out
     try:
         tried = subprocess.run(
-            [sys.executable, "-S", "-c", _TRIAL, *(f"{need.mode}{need.path}" for need in needs)],
+            [sys.executable, "-SP", "-c", _TRIAL, *(f"{need.mode}{need.path}" for need in needs)],
             user=identity.uid,
             group=identity.gid,
             extra_groups=identity.groups,
@@ -197,7 +199,12 @@ def require_access(identity: Identity, needs: Sequence[Need]) -> None:
 
 def _needs(settings: Settings) -> Iterator[Need]:
     directory = os.R_OK | os.X_OK
-    yield Need("the package", str(Path(reuseport.__file__).parent), directory)
+    package = Path(reuseport.__file__).parent
+    archive = next((path for path in package.parents if path.is_file()), None)
+    if archive is None:
+        yield Need("the package", str(package), directory)
+    else:
+        yield Need("the package", str(archive), os.R_OK)
     # Most often the application lies here; it may as well be installed, and then this place is no concern.
     place = Path(settings.app_dir).absolute()
     name = settings.app.partition(":")[0].partition(".")[0]
