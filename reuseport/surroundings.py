@@ -107,8 +107,8 @@ def own(given: Surroundings) -> list[str]:
     """Those entries of its path, in its order.
 
     Where something that we require lies nowhere else, others stay: a bundle's, of which the application is a
-    part; then those of PYTHONPATH into which packages were installed, by pip --target or Bazel; then where what
-    is missing even then lies.
+    part; then those of PYTHONPATH into which packages were installed, by pip --target or Bazel; then wherever
+    what is still missing lies.
     """
     entries = list(dict.fromkeys(given.path))
     installed, named = _installed(), _named(given)

@@ -16,7 +16,7 @@ from typing import Any
 
 from reuseport.errors import ConfigurationError
 from reuseport.settings.table import FLAGS, UVICORN_SETTINGS, Flag, Settings, spellings
-from reuseport.settings.validation import validate
+from reuseport.settings.validation import require_our_file, validate
 
 
 class Level(IntEnum):
@@ -53,12 +53,15 @@ def load(
     `flags` holds what the command line gave, by field name, already read; `config` is --config;
     `directory` is where reuseport.toml and pyproject.toml are looked for. Raises ConfigurationError.
     """
-    given = dict(_from_file(config or environment.get("REUSEPORT_CONFIG"), directory))
-    given.update(_from_environment(environment))
+    named = config or environment.get("REUSEPORT_CONFIG")
+    from_file = dict(_from_file(named, directory))
+    given = {**from_file, **dict(_from_environment(environment))}
     typed = {name: Given(value, Level.FLAG, _flag_of(name)) for name, value in flags.items()}
     if env_file := {**given, **typed}.get("env_file"):
         given.update(_from_environment({**_from_env_file(env_file.value), **environment}))
     given.update(typed)
+    if from_file and not named and given.keys() & {"user", "group"}:
+        require_our_file(_default_file(directory))
     _refuse_contradicting_addresses(given)
     if "ssl_keyfile_password_file" in given:
         if "ssl_keyfile_password" in given:

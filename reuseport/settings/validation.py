@@ -4,6 +4,8 @@ Single values were checked when they were read (`kinds`). This looks at the mach
 anything is started, so that a mistake is one sentence here and not a crash in every worker.
 """
 
+import os
+import stat
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +33,27 @@ def validate(settings: Settings) -> None:
     elif idle := next(_tls_settings_given(settings), None):
         # uvicorn would serve plain HTTP and say nothing.
         raise ConfigurationError(f"{spellings(idle)[-1]} needs a certificate: give --ssl-certfile too")
+
+
+def require_our_file(path: Path | None) -> None:
+    """Raise ConfigurationError if we are root and others may write a file of settings that nobody has named.
+
+    Workers run as somebody else, in a directory that may be theirs: what they write there must not decide
+    what root does at the next start. In a directory with the sticky bit nobody replaces root's files.
+    """
+    if path is None or os.geteuid() != 0:
+        return
+    file, directory = path.stat(), path.parent.stat()
+    replaced = _others_write(directory) and not directory.st_mode & stat.S_ISVTX
+    if replaced or _others_write(file):
+        raise ConfigurationError(
+            f"{path.name} decides what root does, and others than root may write it: say that you trust it"
+            f" (--config {path.name}), or give it and its directory to root alone"
+        )
+
+
+def _others_write(found: os.stat_result) -> bool:
+    return found.st_uid != 0 or bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _require_readable_files(settings: Settings) -> None:

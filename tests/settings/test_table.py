@@ -320,6 +320,36 @@ def test_an_env_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load({"env_file": str(tmp_path / "env")}, {}, tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs workers as somebody else")
+@pytest.mark.parametrize("name", ["reuseport.toml", "pyproject.toml"])
+@pytest.mark.parametrize("theirs", ["file", "directory", "open file", "open directory"])
+def test_a_file_that_others_write_does_not_decide_what_root_does(
+    theirs: str, name: str, tmp_path: Path
+) -> None:
+    """Only where workers are somebody else: who runs them as root has given them everything."""
+    file = tmp_path / name
+    file.write_text("[tool.reuseport]\nworkers = 2\n" if name == "pyproject.toml" else "workers = 2\n")
+    file.chmod(0o644)
+    assert load({"user": "nobody"}, {}, tmp_path).workers == 2
+    place = tmp_path if "directory" in theirs else file
+    if "open" in theirs:
+        place.chmod(0o777)
+    else:
+        os.chown(place, 65534, -1)
+    for given in ({"user": "nobody"}, {"group": "nogroup"}):
+        with pytest.raises(ConfigurationError, match=f"others than root may write it: .*--config {name}"):
+            load(given, {}, tmp_path)
+    assert load({"user": "nobody"}, {}, tmp_path, name).workers == 2
+    assert load({"user": "nobody"}, {"REUSEPORT_CONFIG": name}, tmp_path).workers == 2
+    assert load({}, {}, tmp_path).workers == 2
+    if theirs == "open directory":
+        tmp_path.chmod(0o1777)
+        assert load({"user": "nobody"}, {}, tmp_path).workers == 2
+    if name == "pyproject.toml":
+        file.write_text("[project]\nname = 'shop'\n")
+        assert load({"user": "nobody"}, {}, tmp_path).workers == 1
+
+
 @pytest.mark.parametrize("text", ["[tool]\nreuseport = 3", "[[tool.reuseport]]\nworkers = 1"])
 def test_a_section_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
