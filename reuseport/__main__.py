@@ -12,9 +12,6 @@ def main() -> None:
         sys.stderr.write(f"Error: reuseport needs Linux; on {sys.platform} run uvicorn itself.\n")
         raise SystemExit(2)
 
-    # Until it is known whether this becomes a launcher, which reads them (launcher/siginfo.py), or not.
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTERM, _signal.SIGINT})
-
     from reuseport import surroundings
 
     received = surroundings.handed_over()
@@ -22,6 +19,9 @@ def main() -> None:
         from reuseport.worker import afresh
 
         afresh.run(received, sys.argv.pop(1))
+
+    # Until it is known whether this becomes a launcher, which reads them (launcher/siginfo.py), or not.
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTERM, _signal.SIGINT})
 
     surroundings.restrict()
 
