@@ -41,5 +41,5 @@ def test_from_start_to_stop(launch: Launch, tmp_path: Path) -> None:
     served.server.wait_for("stopping")
     assert told(served) == {"livez": 200, "startupz": 200, "readyz": 503}
     assert served.ask("/readyz").body == b"not ok: stopping\n"
-    served.server.signal(signal.SIGTERM)
-    assert served.server.wait() == 0
+    served.server.signal(signal.SIGQUIT)
+    assert served.server.wait() == 1

@@ -6,6 +6,7 @@ phases       the life of a worker, as a table
 conversation what a worker may say when, as a table
 slots        the supervisor's data, and the questions that it asks of it
 roster       who is there, and what is done to one worker
+looking      whom to ask what they execute, because they take long
 silence      whose event loop turns, and whose does not
 rollout      replacements that are planned: start before stop, one at a time
 ending       the end of the server, once it is decided

@@ -35,10 +35,15 @@ def crashed(worker: Worker, how: str) -> Report:
     return _of(worker, Kind.CRASHED, how, "error", Reason.CRASH.value)
 
 
-def could_not_start(worker: Worker, text: str) -> Report:
-    """It said why."""
-    text = f"worker in slot {worker.slot} could not start{text}"
-    return _of(worker, Kind.COULD_NOT_START, text, "error")
+def could_not_start(worker: Worker, text: str, told: str) -> Report:
+    """It said why. N workers fail alike: what was told last is not told again."""
+    why = ", for the same reason" if text == told else f": {text}"
+    return _of(worker, Kind.COULD_NOT_START, f"worker in slot {worker.slot} could not start{why}", "error")
+
+
+def answered(requests: int) -> str:
+    """Why it is recycled."""
+    return f"it answered {requests} requests (--limit-max-requests)"
 
 
 def backs_off(slot: int, pause: float) -> Report:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding import reports
 from reuseport.launcher.deciding.events import Action, Reason, Report
-from reuseport.launcher.deciding.phases import Cue, after
+from reuseport.launcher.deciding.phases import SERVING, Cue, Phase, after
 from reuseport.launcher.deciding.slots import Policy, Slot, Worker
 from reuseport.messages import Drain, ToWorker
 
@@ -157,6 +157,34 @@ class Roster:
     def deadlines(self) -> Iterator[float]:
         """When patience with a worker ends, whether the server stops or not."""
         return (worker.deadline for worker in self.workers.values() if worker.deadline is not None)
+
+    def retire(self, now: float) -> list[int]:
+        """Let the workers of slots beyond the target, and of those that are out of service, go; these slots.
+
+        The listeners stay, and a sibling fosters them: without steering, closing one resets who is just in
+        its handshake. A slot that never had any is forgotten.
+        """
+        heirs = self.heirs()
+        retired = [slot for slot in self.slots.values() if slot.number >= self.target or slot.drained]
+        for slot in retired:
+            for worker in slot.workers:
+                if worker.phase is Phase.STARTING and not worker.listens:
+                    self.terminate(worker, now)
+                elif worker.phase in SERVING and heirs:
+                    self.drain(worker, heirs, now)
+            if not slot.workers and not slot.opened and not slot.drained:
+                del self.slots[slot.number]
+        return [slot.number for slot in retired]
+
+    def lose(self, worker: Worker, reason: Reason, chance: float, now: float) -> float:
+        """It should have gone on: its slot is tried again after the pause returned. `chance`: 0 to 1."""
+        slot = self.slots[worker.slot]
+        stable = worker.ready_at is not None and now - worker.ready_at >= self.policy.stable_after
+        slot.losses = 1 if stable else slot.losses + 1
+        pause = self.policy.backoff(slot.losses) * (0.5 + chance / 2)
+        slot.retry_at = now + pause
+        slot.reason = reason
+        return pause
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,10 +19,10 @@ import random
 from collections.abc import Iterator
 
 from reuseport.launcher.deciding import events as ev
-from reuseport.launcher.deciding import reports, requests, silence
+from reuseport.launcher.deciding import looking, reports, requests, silence
 from reuseport.launcher.deciding.conversation import follows
 from reuseport.launcher.deciding.ending import CUT_SHORT, Ending
-from reuseport.launcher.deciding.events import Action, Blame, Event, Reason, Report, Request
+from reuseport.launcher.deciding.events import Action, Blame, Event, Reason, Request
 from reuseport.launcher.deciding.fostering import arrange
 from reuseport.launcher.deciding.phases import SERVING, Cue, Phase, after
 from reuseport.launcher.deciding.rollout import Rollout
@@ -112,7 +112,7 @@ class Supervisor:
             case ev.Stuck(stuck, behind, loads):
                 silence.stick(self.workers.values(), stuck, behind, loads, now)
             case ev.Seen(number, where):
-                self._on_seen(number, where, now)
+                looking.seen(self._roster, number, where, now)
             case ev.StopRequested() if not self._ending.decided:
                 self._stop(0, self.policy.shutdown_delay, now)
             case ev.StopRequested() if self._ending.insists(now):
@@ -172,13 +172,10 @@ class Supervisor:
                 self._on_ready(worker, now)
             case Failed(blame, text):
                 worker.blame = Blame.OPERATOR if blame == "operator" else Blame.APPLICATION
-                # N workers fail alike: once is enough.
-                why = ", for the same reason" if text == self._told else f": {text}"
+                self._roster.report(reports.could_not_start(worker, text, self._told))
                 self._told = text
-                self._report(reports.could_not_start(worker, why))
             case LimitReached(requests):
-                detail = f"it answered {requests} requests (--limit-max-requests)"
-                self._rollout.recycle(worker, Reason.MAX_REQUESTS, detail, now)
+                self._rollout.recycle(worker, Reason.MAX_REQUESTS, reports.answered(requests), now)
             case Leaving():
                 self._on_leaving(worker, now)
             case CannotFoster(slot):
@@ -206,7 +203,7 @@ class Supervisor:
         slot.opened = True
         self.ever_ready = True
         self._told = ""
-        self._report(reports.ready(worker, now))
+        self._roster.report(reports.ready(worker, now))
         for predecessor in predecessors:
             self._roster.drain(predecessor, (slot.number,), now)
         self._rollout.fulfil(slot.number, worker.generation)
@@ -214,7 +211,7 @@ class Supervisor:
             self._roster.drain(worker, (), now)
         if not self._announced and all(self._roster.served(number) for number in self._roster.wanted()):
             self._announced = True
-            self._report(reports.all_ready(self.target))
+            self._roster.report(reports.all_ready(self.target))
 
     def _on_exited(self, worker: Worker, exited: ev.WorkerExited, now: float) -> None:
         before = worker.phase
@@ -222,9 +219,9 @@ class Supervisor:
         if self._ending.decided and not exited.clean and before not in (Phase.STARTING, Phase.DYING):
             self._ending.cut_short = True
         if before in (Phase.DRAINING, Phase.DYING):
-            self._report(reports.exited(worker, exited.how))
+            self._roster.report(reports.exited(worker, exited.how))
             return
-        self._report(reports.crashed(worker, exited.how))
+        self._roster.report(reports.crashed(worker, exited.how))
         if before is Phase.STARTING and not self.ever_ready:
             self._first_blame = self._first_blame or worker.blame or exited.blame
         self._lost(worker, exited.how, Reason.CRASH, now)
@@ -237,14 +234,14 @@ class Supervisor:
             self._rollout.recycle(worker, Reason.TERMINATED, "it was sent SIGTERM", now)
         elif worker.phase in SERVING:
             self._roster.let_drain(worker, now)
-            self._report(reports.drains_by_itself(worker))
+            self._roster.report(reports.drains_by_itself(worker))
             self._lost(worker, "was sent SIGTERM twice", Reason.TERMINATED, now)
         worker.leaving = True
 
     def _on_violated(self, worker: Worker, how: str, now: float) -> None:
         """It may be somebody else's by now: nothing that it still says counts, and it is not asked to go."""
         lost = worker.phase is Phase.STARTING or worker.phase in SERVING
-        self._report(reports.violated(worker, how))
+        self._roster.report(reports.violated(worker, how))
         self._roster.kill(worker)
         if lost:
             if not self.ever_ready:
@@ -255,7 +252,7 @@ class Supervisor:
         """Nothing can be told to it any more: SIGTERM is the only word left, and it reads that as Leaving."""
         if worker.phase is Phase.STARTING:
             why = f"worker in slot {worker.slot} closed its channel before it was ready"
-            self._report(reports.aborted(worker, why, Reason.CRASH))
+            self._roster.report(reports.aborted(worker, why, Reason.CRASH))
             self._roster.abort(worker, now)
             self._lost(worker, why, Reason.CRASH, now)
         else:
@@ -265,26 +262,17 @@ class Supervisor:
     def _on_pulse(self, worker: Worker, pulse: int, now: float) -> None:
         told = silence.listen(worker, pulse, now, self.policy)
         if told is not None:
-            self._report(told)
+            self._roster.report(told)
         why = silence.hangs(worker, now, self.policy)
         if why is not None:
-            self._report(reports.aborted(worker, why, Reason.HANG))
+            self._roster.report(reports.aborted(worker, why, Reason.HANG))
             self._roster.abort(worker, now)
             self._lost(worker, why, Reason.HANG, now)
-
-    def _on_seen(self, number: int, where: str, now: float) -> None:
-        worker = self.workers.get(number)
-        if worker is None:
-            return  # it is gone meanwhile
-        worker.where = where
-        if worker.phase is Phase.STARTING and not worker.looked_at:
-            worker.looked_at = True
-            self._report(reports.still_starts(worker, now))
 
     def _on_request(self, request: Request, now: float) -> None:
         why = self.objection(request)
         if why is not None:
-            self._report(reports.refused(requests.name(request), why))
+            self._roster.report(reports.refused(requests.name(request), why))
             return
         requests.carry_out(request, self._roster, self._rollout, now)
 
@@ -292,9 +280,10 @@ class Supervisor:
 
     def _advance(self, now: float) -> None:
         self._lose_patience(now)
-        self._look(now)
+        looking.look(self._roster, now)
         if not self._ending.decided and self._begun:
-            self._retire(now)
+            for number in self._roster.retire(now):
+                self._rollout.forget(number)
             self._rollout.settle(now)
             self._fill(now)
             self._start_swap(now)
@@ -316,44 +305,14 @@ class Supervisor:
                 continue
             if worker.phase is Phase.STARTING:
                 why = reports.not_ready(worker, self.policy.startup_timeout)
-                self._report(reports.aborted(worker, why, Reason.CRASH))
+                self._roster.report(reports.aborted(worker, why, Reason.CRASH))
                 self._roster.abort(worker, now)
                 if not self.ever_ready:
                     self._first_blame = self._first_blame or Blame.APPLICATION
                 self._lost(worker, why, Reason.CRASH, now)
             else:
-                self._report(reports.killed(worker, self._ending.shutdown_limit()))
+                self._roster.report(reports.killed(worker, self._ending.shutdown_limit()))
                 self._roster.kill(worker)
-
-    def _look(self, now: float) -> None:
-        """Ask those who take long what they execute: at first, and again just before patience ends."""
-        for worker in self.workers.values():
-            if worker.look_at is None or now < worker.look_at:
-                continue
-            ends = worker.deadline
-            if worker.phase is Phase.STALLED and self.policy.worker_timeout:
-                ends = worker.heard_at + self.policy.worker_timeout
-            if worker.phase in (Phase.STARTING, Phase.STALLED):
-                self._roster.look(worker, None if ends is None else ends - self.policy.last_look, now)
-            else:
-                worker.look_at = None
-
-    def _retire(self, now: float) -> None:
-        """Let the workers of slots beyond the target, and of those that are out of service, go.
-
-        The listeners stay, and a sibling fosters them: without steering, closing one resets who is just in
-        its handshake. A slot that never had any is forgotten.
-        """
-        heirs = self._roster.heirs()
-        for slot in [slot for slot in self.slots.values() if slot.number >= self.target or slot.drained]:
-            self._rollout.forget(slot.number)
-            for worker in slot.workers:
-                if worker.phase is Phase.STARTING and not worker.listens:
-                    self._roster.terminate(worker, now)
-                elif worker.phase in SERVING and heirs:
-                    self._roster.drain(worker, heirs, now)
-            if not slot.workers and not slot.opened and not slot.drained:
-                del self.slots[slot.number]
 
     def _fill(self, now: float) -> None:
         """Start the missing workers, a few at a time."""
@@ -380,10 +339,8 @@ class Supervisor:
         """Exit when everything that was started has failed and nothing ever was ready."""
         starting = any(worker.phase is Phase.STARTING for worker in self.workers.values())
         if self._first_blame is not None and not self.ever_ready and not starting:
-            self._report(reports.gives_up())
+            self._roster.report(reports.gives_up())
             self._stop(self._first_blame.value, 0.0, now)
-
-    # ── stop ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _stop(self, code: int, delay: float, now: float) -> None:
         """Decide the end, unless it is decided."""
@@ -398,13 +355,9 @@ class Supervisor:
         if self._ending.decided:
             return
         slot = self.slots[worker.slot]
-        stable = worker.ready_at is not None and now - worker.ready_at >= self.policy.stable_after
-        slot.losses = 1 if stable else slot.losses + 1
-        pause = self.policy.backoff(slot.losses) * self._rng.uniform(0.5, 1.0)
-        slot.retry_at = now + pause
-        slot.reason = reason
+        pause = self._roster.lose(worker, reason, self._rng.random(), now)
         if pause and slot.missing() and not slot.drained and self.ever_ready:
-            self._report(reports.backs_off(slot.number, pause))
+            self._roster.report(reports.backs_off(slot.number, pause))
         self._rollout.lost(worker, why, now)
 
     # ── questions ─────────────────────────────────────────────────────────────────────────────────────
@@ -447,6 +400,3 @@ class Supervisor:
 
     def _slot(self, number: int) -> Slot:
         return self._roster.slot(number, self._rollout.newest())
-
-    def _report(self, report: Report) -> None:
-        self._roster.report(report)

@@ -674,7 +674,7 @@ class KillsNobody(Supervisor):
     """Whoever lies goes on."""
 
     def _on_violated(self, worker: Worker, how: str, now: float) -> None:
-        self._report(reports.violated(worker, how))
+        self._roster.report(reports.violated(worker, how))
 
 
 class AsksAgain(Misled):
