@@ -260,18 +260,15 @@ class Supervisor:
             self._rollout.recycle(worker, Reason.TERMINATED, "it closed its channel", now)
 
     def _on_pulse(self, worker: Worker, pulse: int, now: float) -> None:
-        told = silence.listen(worker, pulse, now, self.policy)
-        if told is not None:
+        if (told := silence.listen(worker, pulse, now, self.policy)) is not None:
             self._roster.report(told)
-        why = silence.hangs(worker, now, self.policy)
-        if why is not None:
+        if (why := silence.hangs(worker, now, self.policy)) is not None:
             self._roster.report(reports.aborted(worker, why, Reason.HANG))
             self._roster.abort(worker, now)
             self._lost(worker, why, Reason.HANG, now)
 
     def _on_request(self, request: Request, now: float) -> None:
-        why = self.objection(request)
-        if why is not None:
+        if (why := self.objection(request)) is not None:
             self._roster.report(reports.refused(requests.name(request), why))
             return
         requests.carry_out(request, self._roster, self._rollout, now)
