@@ -90,6 +90,8 @@ class Orders:
                     self._end(worker, signal.SIGABRT)
                 case ev.Kill(worker):
                     self._end(worker, signal.SIGKILL)
+                case ev.Abandon(worker):
+                    self._workforce.abandon(worker)
                 case ev.Look(worker):
                     self._look(worker)
                 case ev.Release():

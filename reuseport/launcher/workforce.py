@@ -121,17 +121,30 @@ class Workforce:
         self._loop.remove_reader(process.pidfd)
         process.exited = True
         self._on_message(number)
-        self._loop.remove_reader(process.channel.fileno())
-        self._loop.remove_writer(process.channel.fileno())
         # Never waits: it is up to a debugger when the status can be had, and nothing here may be.
         status = process.reap_now()
-        del self.processes[number]
+        self._let_go(number, status)
+        self._feed(ev.WorkerExited(number, self._explain(process, status), clean=status in (0, None)))
+
+    def abandon(self, number: int) -> None:
+        """Let go of a worker that is not gone although it was sent SIGKILL; nothing if it is.
+
+        A tracer can hold it so (ptrace(2), PTRACE_O_TRACEEXIT), and a file system that does not answer. When
+        it is gone after all it is reaped with the strays.
+        """
+        if number in self.processes:
+            self._loop.remove_reader(self.processes[number].pidfd)
+            self._let_go(number, None)
+
+    def _let_go(self, number: int, status: int | None) -> None:
+        process = self.processes.pop(number)
+        self._loop.remove_reader(process.channel.fileno())
+        self._loop.remove_writer(process.channel.fileno())
         process.close()
         # What is only counted and told must not keep the exit from being acted on.
         self._loop.attempt(partial(self._totals.leave, process.spawn.slot, process.spawn.desk))
         self._loop.attempt(partial(multiprocess.mark_dead, os.environ, process.pid))
         self._loop.attempt(partial(self._chronicle.gone, status))
-        self._feed(ev.WorkerExited(number, self._explain(process, status), clean=status in (0, None)))
 
     def _explain(self, process: Process, status: int | None) -> str:
         slot, pid = process.spawn.slot, process.pid

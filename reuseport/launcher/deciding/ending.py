@@ -67,12 +67,12 @@ class Ending:
         """Something else went wrong meanwhile: the exit code says so."""
         self._code = self._code or CUT_SHORT
 
-    def hurry(self) -> None:
+    def hurry(self, now: float) -> None:
         """Wait for nobody."""
         self._roster.report(reports.quits())
         self.drain_at = None
         for worker in self._roster.workers.values():
-            self._roster.kill(worker)
+            self._roster.kill(worker, now)
 
     def advance(self, now: float) -> None:
         """Have everybody drain when the delay is over; leave when everybody is gone."""

@@ -249,6 +249,13 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Abandon:
+    """It is not gone although it was sent SIGKILL: let go of it. If it ever is, it is a stray."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Ask the worker what its main thread executes; it goes on. Seen tells, soon or never."""
 
@@ -279,4 +286,4 @@ class Exit:
     code: int
 
 
-Action = Spawn | Tell | Steer | Terminate | Abort | Kill | Look | Release | Report | Exit
+Action = Spawn | Tell | Steer | Terminate | Abort | Kill | Abandon | Look | Release | Report | Exit

@@ -117,6 +117,15 @@ def killed(worker: Worker, shutdown_limit: float) -> Report:
     return _of(worker, Kind.KILLED, text, "warning", "graceful_timeout")
 
 
+def held(worker: Worker, patience: float) -> Report:
+    """It was sent SIGKILL, and is not gone."""
+    text = (
+        f"worker in slot {worker.slot} is not gone {patience:g} s after SIGKILL: a debugger, or the kernel,"
+        " holds it; we go on without"
+    )
+    return _of(worker, Kind.EXITED, text, "error")
+
+
 def gives_up() -> Report:
     """The first start failed."""
     return Report("error", Kind.COULD_NOT_START, "no worker became ready: giving up")

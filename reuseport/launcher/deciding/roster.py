@@ -86,12 +86,19 @@ class Roster:
         worker.phase = after(worker.phase, Cue.CONDEMN)
         worker.deadline = now + self.policy.kill_grace
 
-    def kill(self, worker: Worker) -> None:
-        """SIGKILL: there is nothing to wait for any more."""
+    def kill(self, worker: Worker, now: float) -> None:
+        """SIGKILL: nothing is asked of it any more, but that it is gone."""
         worker.phase = after(worker.phase, Cue.CONDEMN)
-        worker.deadline = None
+        if not worker.killed:
+            worker.killed = True
+            worker.deadline = now + self.policy.held
         self.killed += 1
         self.actions.append(ev.Kill(worker.number))
+
+    def abandon(self, worker: Worker) -> None:
+        """SIGKILL does not end it: go on as if it had."""
+        self.bury(worker)
+        self.actions.append(ev.Abandon(worker.number))
 
     def bury(self, worker: Worker) -> None:
         """Its process is gone."""

@@ -41,6 +41,7 @@ class Policy:
     # From here on nobody has needed a flag yet.
     last_look: float = 1.0  # before patience ends, so that the log can say what it ended with
     kill_grace: float = 5.0  # after a drain or an abort: time to cut requests off, or to dump stacks
+    held: float = 5.0  # after SIGKILL: who is not gone then is held, by a debugger or the kernel
     held_up: float = 30.0  # for lifespan shutdown, unless the operator has said how long
     stall_after: float = 1.0  # ten missed heartbeats
     stuck_for: float = 0.5  # a foster stays for so long after its help was needed: who blocked blocks again
@@ -70,8 +71,10 @@ class Worker:
     phase: Phase = Phase.STARTING
     said: Said = Said.NOTHING
     deadline: float | None = None
-    """When patience with a starting, draining or dying worker ends; None once SIGKILL was sent, and where
-    lifespan shutdown may take as long as it likes."""
+    """When patience with a starting, draining or dying worker ends; None where lifespan shutdown may take as
+    long as it likes."""
+    killed: bool = False
+    """It was sent SIGKILL."""
     ready_at: float | None = None
     retire_at: float | None = None
     pulse: int = 0

@@ -9,8 +9,8 @@ there (`roster`, `slots`), whose loop turns (`silence`), plans (`rollout`), fost
 
 Promises, checked by the property test: at most DESKS workers in a slot, of which one serves; nobody drains
 without a ready successor, unless stopping or scaling down; where clients can connect somebody accepts; every
-worker serves or has a deadline or was sent SIGKILL, but for who may shut down for as long as it likes;
-nothing starts while stopping; from any state a stop ends in `Exit`.
+worker serves or has a deadline, but for who may shut down for as long as it likes; nothing starts while
+stopping; from any state a stop ends in `Exit`, even if somebody holds what was sent SIGKILL.
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ class Supervisor:
             case ev.StopRequested() if not self._ending.decided:
                 self._stop(0, self.policy.shutdown_delay, now)
             case ev.StopRequested() if self._ending.insists(now):
-                self._ending.hurry()
+                self._ending.hurry(now)
             case ev.QuitRequested():
                 self._stop(0, 0.0, now)
-                self._ending.hurry()
+                self._ending.hurry(now)
             case ev.Broken():
                 self._stop(CUT_SHORT, 0.0, now)
                 self._ending.fail()
@@ -242,7 +242,7 @@ class Supervisor:
         """It may be somebody else's by now: nothing that it still says counts, and it is not asked to go."""
         lost = worker.phase is Phase.STARTING or worker.phase in SERVING
         self._roster.report(reports.violated(worker, how))
-        self._roster.kill(worker)
+        self._roster.kill(worker, now)
         if lost:
             if not self.ever_ready:
                 self._first_blame = self._first_blame or Blame.APPLICATION
@@ -307,9 +307,12 @@ class Supervisor:
                 if not self.ever_ready:
                     self._first_blame = self._first_blame or Blame.APPLICATION
                 self._lost(worker, why, Reason.CRASH, now)
+            elif worker.killed:
+                self._roster.report(reports.held(worker, self.policy.held))
+                self._roster.abandon(worker)
             else:
                 self._roster.report(reports.killed(worker, self._ending.shutdown_limit()))
-                self._roster.kill(worker)
+                self._roster.kill(worker, now)
 
     def _fill(self, now: float) -> None:
         """Start the missing workers, a few at a time."""

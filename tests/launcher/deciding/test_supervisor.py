@@ -725,6 +725,30 @@ def test_a_stop_kills_the_slow_and_does_not_exit_0() -> None:
     assert len(spawns(play.actions)) == 3
 
 
+@pytest.mark.parametrize("wish", [ev.StopRequested(), ev.QuitRequested()])
+def test_a_stop_ends_though_what_was_sent_sigkill_is_held(wish: Event) -> None:
+    play = Play(policy(2)).begin().served()
+    play.feed(wish)
+    play.exits(1)
+    if not killed(play.actions):
+        play.seconds_until(ev.Kill)
+    assert play.seconds_until(ev.Exit) == play.policy.held
+    assert ev.Abandon(2) in play.actions
+    assert codes(play.actions) == [1]
+
+
+def test_a_desk_is_free_again_though_what_was_sent_sigkill_is_held() -> None:
+    play = Play(policy(1)).begin().served()
+    for liar in (1, 2, 3):
+        play.feed(ev.Violated(liar, "it lies"))
+        play.wait(4.0)
+        play.served()
+    assert play.supervisor.slots[0].serving(), "all desks are free again, one by one"
+    play.wait(play.policy.held)
+    assert [worker.number for worker in play.workers()] == [4]
+    assert len([action for action in play.actions if isinstance(action, ev.Abandon)]) == 3
+
+
 def test_lifespan_shutdown_takes_what_it_takes_in_a_stop() -> None:
     play = Play(policy(2)).begin().served()
     play.feed(ev.StopRequested())

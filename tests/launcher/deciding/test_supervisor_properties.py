@@ -137,6 +137,9 @@ class World(RuleBasedStateMachine):
                 assert worker in self.alive
                 self.killed.add(worker)
                 self.fostering = {pair for pair in self.fostering if pair[0] != worker}
+            case ev.Abandon(worker):
+                assert worker in self.killed, "whoever is let go of was sent SIGKILL"
+                self.forget(worker)
             case ev.Release():
                 assert self.supervisor._ending.decided, "a slot keeps its listeners to the end"
             case ev.Tell(worker, Foster(slot)):
@@ -206,11 +209,14 @@ class World(RuleBasedStateMachine):
     def dies(self, data: st.DataObject) -> None:
         self.bury(data.draw(st.sampled_from(self.numbers())))
 
-    def bury(self, number: int) -> None:
+    def forget(self, number: int) -> None:
         del self.alive[number]
         self.ready.discard(number)
         self.silent.discard(number)
         self.fostering = {pair for pair in self.fostering if pair[0] != number}
+
+    def bury(self, number: int) -> None:
+        self.forget(number)
         self.feed(ev.WorkerExited(number, f"worker {number} is gone"))
 
     @precondition(lambda self: self.ready)
@@ -386,7 +392,6 @@ class World(RuleBasedStateMachine):
             assert (
                 worker.phase in SERVING
                 or (worker.deadline is not None and worker.deadline > self.now)
-                or worker.number in self.killed
                 or (worker.number in self.drained_out and self.may_take_any_time())
             )
 
@@ -502,7 +507,8 @@ class World(RuleBasedStateMachine):
         for _ in range(200):
             if self.exit_code is not None:
                 break
-            over = self.killed | (self.drained_out if self.may_take_any_time() else set())
+            # Who was sent SIGKILL is held by a debugger, for ever.
+            over = self.drained_out if self.may_take_any_time() else set()
             for number in [number for number in self.numbers() if number in over]:
                 self.bury(number)
             due = self.supervisor.next_deadline()
