@@ -118,6 +118,8 @@ class SlotStatus(TypedDict):
     lag: float
     heartbeat_age: float | None
     cpu: float
+    collecting: float
+    """Seconds that the garbage collector has stopped its workers."""
     rss: int | None
     pss: int | None
     open_fds: int | None

@@ -112,6 +112,8 @@ class Desk(enum.IntEnum):
     RESCUED = 42
     """Connections that the rescue thread sent to the own slot's inbox while the event loop was blocked. It
     alone writes this word; they do not count as HANDOFFS_SENT."""
+    COLLECTING = 43
+    """Time that Python's garbage collector has stopped the worker, nanoseconds."""
 
 
 RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))
@@ -138,6 +140,7 @@ COUNTERS = (
     *DURATION_BUCKETS,
     Desk.ABANDONED,
     Desk.RESCUED,
+    Desk.COLLECTING,
 )
 """The words of a desk that only grow; the launcher adds them to its totals when the worker is gone."""
 

@@ -236,6 +236,9 @@ def test_every_command_can_be_typed(
             assert os.access(ROOT / "scripts/bench", os.X_OK)
             given = bench.parser().parse_args(arguments)
             assert set(given.only or ()) <= {row.name for row in ROWS}
+        case ["scripts/test", "--python", version]:
+            assert "--python" in (ROOT / "scripts/test").read_text(encoding="utf-8")
+            assert version.replace(".", "").isdigit()
         case [".venv/bin/python", script] | [script] if script.startswith("scripts/"):
             assert os.access(ROOT / script, os.X_OK)
         case ["curl", "-i", "http://127.0.0.1:8000/"] | ["python", "-m", "pip", "install", "."]:

@@ -178,8 +178,9 @@ class Load:
         return self.requests / self.seconds
 
 
-def wrk(url: str, connections: int, seconds: float, threads: int = 1) -> Load:
-    """Closed-loop keep-alive load: each connection asks again as soon as it is answered.
+def wrk(url: str, connections: int, seconds: float, threads: int = 1, more: Sequence[str] = ()) -> Load:
+    """Closed-loop keep-alive load: each connection asks again as soon as it is answered. `more` of wrk's
+    own options.
 
     Raises SystemExit when wrk is not installed, CalledProcessError when it cannot connect.
     """
@@ -190,7 +191,10 @@ def wrk(url: str, connections: int, seconds: float, threads: int = 1) -> Load:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     # A hundred connections of a CPU-bound application wait longer than wrk's patience of 2 s.
     done = subprocess.run(
-        [program, *shape, "--timeout", "60s", "--latency", url], check=True, capture_output=True, text=True
+        [program, *shape, *more, "--timeout", "60s", "--latency", url],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from bench.kit.comparison import Row
 from bench.kit.results import Claim, Metric
-from bench.rows import article, kept, losses, openloop, start, throughput
+from bench.rows import apart, article, kept, losses, openloop, start, throughput
 from bench.rows.figures import CPU, P50, P99, P999, RATE, SLOWEST
 from bench.served import field
 from bench.served.field import (
@@ -27,6 +27,7 @@ from bench.served.field import (
     NODE_SHARED,
     NODE_SINGLE,
     NODE_TURNS,
+    PEREGRINE,
     PLAIN,
     REUSEPORT,
     SHARED,
@@ -85,12 +86,32 @@ ROWS = (
     ),
     Row(
         "apart",
-        "hello, one worker on a CPU of its own, wrk and ab on another, 64 connections",
-        (replace(CPU, title="CPU a request"), replace(CPU, name="new", title="CPU a new connection")),
-        throughput.apart(64, seconds=2),
-        (REUSEPORT, HASH, SINGLE, GUNICORN_UVICORN, GUNICORN_ASGI, HYPERCORN, GRANIAN, NODE_SINGLE),
-        (REUSEPORT, SINGLE),
+        "CPU a request: one worker on a CPU of its own, wrk and ab on another, 64 connections",
+        (
+            replace(CPU, name="raw", title="raw ASGI hello"),
+            replace(CPU, name="user", title="its user time"),
+            Metric("calls", "its system calls", "", "lower", 1.0, ",.2f"),
+            replace(CPU, name="browser", title="ten headers"),
+            replace(CPU, name="post", title="JSON of 1 KiB"),
+            replace(CPU, name="large", title="64 KiB back"),
+            replace(CPU, name="starlette", title="Starlette hello"),
+            replace(CPU, name="logged", title="logged"),
+            replace(CPU, name="new", title="a connection each"),
+        ),
+        apart.apart(64, seconds=2),
+        (REUSEPORT, UVICORN, GUNICORN_ASGI, GRANIAN, PEREGRINE),
+        (REUSEPORT, UVICORN),
         ("wrk", "ab"),
+        (
+            Claim(US, "raw", UVICORN.name, most=0.55),
+            Claim(US, "raw", GRANIAN.name, most=1.1),
+            Claim(US, "browser", UVICORN.name, most=0.87),
+            Claim(US, "post", UVICORN.name, most=0.85),
+            Claim(US, "large", UVICORN.name, most=0.85),
+            Claim(US, "starlette", UVICORN.name, most=0.80),
+            Claim(US, "logged", UVICORN.name, most=0.6),
+            Claim(US, "new", UVICORN.name, most=0.85),
+        ),
     ),
     Row(
         "article",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from bench.kit.comparison import Measure, Trial
 from bench.kit.contest import Running
@@ -89,43 +87,6 @@ def new(connections: int, *, seconds: float) -> Measure:
         return {"rate": load.rate, "p50": load.p50, "p99": load.p99, **account(cores, load.answered)}
 
     return measure
-
-
-def apart(connections: int, *, seconds: float) -> Measure:
-    """hello from one worker on a CPU of its own, the load on another. What a request costs the server in
-    CPU time on kept connections (`cpu`), and with a connection of its own (`new`).
-
-    No other process takes the server's CPU away; waking a client that sleeps is in both numbers.
-    Raises RuntimeError for any error, or a machine with one CPU.
-    """
-
-    def measure(trial: Trial) -> Figures:
-        lasts = trial.pace.seconds(seconds)
-        with started(trial.entry, 1, APP) as one, _pinned(one):
-            warm(one)
-            figures = _loaded(one, "/", connections, lasts)
-            load, cores = accounted(one, lambda: connecting(one, connections, lasts))
-        if load.lost:
-            raise RuntimeError(f"ab: {load.errors}")
-        return {**figures, "new": cores.spent / load.answered}
-
-    return measure
-
-
-@contextmanager
-def _pinned(one: Running) -> Iterator[None]:
-    """All threads of the server on one CPU; whom we start meanwhile, on another."""
-    cpus = sorted(os.sched_getaffinity(0))
-    if len(cpus) == 1:
-        raise RuntimeError("server and load need a CPU each, and there is one")
-    for process in (one.server.process, *one.server.children()):
-        for thread in process.threads():
-            os.sched_setaffinity(thread.id, {cpus[0]})
-    os.sched_setaffinity(0, {cpus[1]})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cpus)
 
 
 def connecting(one: Running, connections: int, seconds: float) -> Outcome:

@@ -53,6 +53,8 @@ GUNICORN_ASGI = Entry(peers.GUNICORN_ASGI)
 GUNICORN_ASGI_REUSE_PORT = Entry(peers.GUNICORN_ASGI_REUSE_PORT)
 HYPERCORN = Entry(peers.HYPERCORN)
 GRANIAN = Entry(peers.GRANIAN)
+PEREGRINE = Entry(peers.PEREGRINE)
+"""Compared by the price of a request alone: of its distribution nothing is new."""
 
 PYTHON_PEERS = (
     UVICORN,

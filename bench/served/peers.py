@@ -127,6 +127,12 @@ def _granian(setup: Setup) -> list[str]:
     return module("granian", *flags, setup.app)
 
 
+def _peregrine(setup: Setup) -> list[str]:
+    flags = ["--protocol", "asgi", "--host", HOST, "--port", str(setup.port)]
+    flags += ["--workers", str(setup.workers), "--keep-alive", str(setup.idle * 1000)]
+    return module("peregrine", *flags, setup.app)
+
+
 OURS = Contestant("reuseport", ("reuseport", "uvicorn"), _ours, r"all \d+ workers are ready", tells=True)
 
 UVICORN = Contestant("uvicorn --workers", ("uvicorn",), _uvicorn, r"Uvicorn running on", supervises_one=False)
@@ -146,6 +152,9 @@ GUNICORN_ASGI, GUNICORN_ASGI_REUSE_PORT = (
 )
 HYPERCORN = Contestant("hypercorn", ("hypercorn",), _hypercorn, r"Running on", scales=False)
 GRANIAN = Contestant("granian", ("granian",), _granian, r"Listening at", scales=False, recycles=False)
+PEREGRINE = Contestant(
+    "peregrine", ("peregrine-server",), _peregrine, r"worker ready", scales=False, recycles=False
+)
 
 PEERS = (
     UVICORN,

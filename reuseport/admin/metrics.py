@@ -230,6 +230,11 @@ METRICS = (
     ),
     _each("cpu_seconds_total", "CPU time used, user and system.", lambda slot: slot["cpu"]),
     _each(
+        "collector_seconds_total",
+        "Time that Python's garbage collector has stopped the worker.",
+        lambda slot: slot["collecting"],
+    ),
+    _each(
         "resident_memory_bytes",
         "Resident memory; absent where the kernel hides it.",
         lambda slot: slot["rss"],

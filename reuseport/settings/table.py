@@ -124,6 +124,12 @@ class Settings:
     shutdown_delay: float = _workers(
         0.0, DURATION, "Serve on for so long after SIGTERM, while load balancers notice."
     )
+    gc_freeze: bool = _workers(
+        True,
+        SWITCH,
+        "Keep the garbage collector off what there is once the application is up.",
+        "--gc-freeze/--no-gc-freeze",
+    )
 
     bind: tuple[str, ...] = _address(
         (),

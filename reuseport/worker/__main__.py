@@ -96,6 +96,7 @@ async def serve(
     access_log: AccessLog | None,
 ) -> None:
     """Load the application and serve it until drained. Raises StartupError."""
+    from reuseport.worker.collector import Collector
     from reuseport.worker.control import Control
     from reuseport.worker.footprint import Memory
     from reuseport.worker.inbox import Inbox
@@ -116,10 +117,14 @@ async def serve(
     if access_log is not None:
         access_log.start(asyncio.get_running_loop())
         state.access_log = access_log
+    collector = Collector(desk)
     shared = [socket.socket(fileno=fd) for fd in fds[4 : 4 + order.shared]]
     own = [socket.socket(fileno=fd) for fd in fds[4 + order.shared :]]
 
     def on_listen() -> None:
+        if settings.gc_freeze:
+            # Nobody waits yet. Afterwards it would hold up the first clients.
+            collector.freeze()
         channel.send(Listens())
 
     def on_drained(watch: bond.Watch, cut_off: int) -> None:

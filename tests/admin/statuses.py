@@ -66,6 +66,7 @@ def slot_status(number: int, **changes: Any) -> SlotStatus:
         "lag": many + 0.14,
         "heartbeat_age": many + 0.15,
         "cpu": many + 0.16,
+        "collecting": many + 0.31,
         "rss": many + 17,
         "pss": many + 18,
         "open_fds": many + 19,

@@ -161,6 +161,7 @@ class Overview:
             "lag": self._lag(slot),
             "heartbeat_age": None if serving is None else self._silence(serving),
             "cpu": total[Desk.CPU] / 1e9,
+            "collecting": total[Desk.COLLECTING] / 1e9,
             "rss": used.rss,
             "pss": None if shown is None else self._word(shown, Desk.PSS) or None,
             "open_fds": used.open_fds,

@@ -146,7 +146,7 @@ class Readings:
                 return self._clock()
             case Desk.CPU:
                 return self._lived(seat) * self._cpus
-            case Desk.LAG:
+            case Desk.LAG | Desk.COLLECTING:
                 return self._lived(seat)
             case Desk.DURATION_SUM | Desk.WORK:
                 return min(self._lived(seat) * MOST_AT_ONCE, LARGEST)

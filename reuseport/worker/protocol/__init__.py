@@ -2,6 +2,7 @@
 
 connection    the protocols by uvicorn's names, each able to say whether its connection can go elsewhere
 by_httptools  the one behind httptools, and its
+flow          its flow control and addresses
 cycle         requests: what the application is called with, and what becomes of its messages
 head          the head of a response, checked and encoded
 ready         what `send` returns when there is nothing to wait for
@@ -46,7 +47,7 @@ REPLACED = (
     ),
     Replaced(
         "uvicorn.protocols.http.flow_control:FlowControl",
-        "by_httptools:TransferableHttpTools",
+        "flow:Flow",
         "an event and an object less for each connection; most never wait",
     ),
     Replaced(

@@ -2,14 +2,12 @@
 
 httptools tells nothing of what it holds, so the state here does: `scope` is another object from the first
 byte of a request on. The application is started when all bytes that have come are parsed, so it finds a body
-that came with its headers. Flow control is the connection's own; an event to wait for is made when somebody
-waits.
+that came with its headers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +17,14 @@ from uvicorn.config import Config
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.protocols.utils import is_ssl
 
 from reuseport.worker.protocol.activity import NEVER
 from reuseport.worker.protocol.cycle import Cycle
+from reuseport.worker.protocol.flow import Flow, addresses
 from reuseport.worker.protocol.forwarded import NAMES as FORWARDED
 from reuseport.worker.protocol.kept import Kept, quiet
-from reuseport.worker.protocol.state import State
+from reuseport.worker.protocol.state import State, in_a_fresh_context
 
 SLASH, HASH = b"/#"
 BEGUN: dict[str, Any] = {}
@@ -35,12 +34,7 @@ NOTED = FORWARDED | {b"expect"}
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 
-def in_a_fresh_context(loop: asyncio.AbstractEventLoop) -> Callable[[Any], asyncio.Task[None]]:
-    """The loop's `create_task`, with nothing of the context that it is called in: --reset-contextvars."""
-    return lambda run: loop.create_task(run, context=contextvars.Context())
-
-
-class TransferableHttpTools(Kept, HttpToolsProtocol):
+class TransferableHttpTools(Kept, Flow, HttpToolsProtocol):
     """A connection read by httptools."""
 
     # In front of the dictionary that uvicorn's class has: with all of these in it, it would be slow to fill
@@ -48,7 +42,6 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
     __slots__ = (
         "_drained",
         "abandon",
-        "access_logger",
         "activity",
         "answer",
         "app",
@@ -62,7 +55,6 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
         "count",
         "create_task",
         "cycle",
-        "expect_100_continue",
         "forwarded",
         "headers",
         "heads",
@@ -128,7 +120,6 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
         self.keeping = shared.keeping
         self.activity = server_state.activity
         self.logger = shared.logger
-        self.access_logger = shared.access_logger
         self.ws_protocol_class = shared.ws_protocol_class
         self.root_path = shared.root_path
         self.asgi_version = shared.asgi_version
@@ -156,7 +147,6 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
         self.begun: Cycle | None = None
         """To be started when what has come is parsed."""
         self.scope = self.headers = None  # type: ignore[assignment]
-        self.expect_100_continue = False
         self.noted: list[bytes] = []
         """Which headers of NOTED have come."""
         self.newcomer = False
@@ -171,8 +161,7 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
         """As uvicorn's."""
         self.connections.add(self)
         self.transport = transport
-        self.server = get_local_addr(transport)
-        self.client = get_remote_addr(transport)
+        self.server, self.client = addresses(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
         self.base = {
             "type": "http",
@@ -392,38 +381,6 @@ class TransferableHttpTools(Kept, HttpToolsProtocol):
         else:
             # What `rest` would do, for most requests find nothing to be told.
             self.rested = self.keeping.looks
-
-    # ── flow control ──────────────────────────────────────────────────────────────────────────────────
-
-    def pause_reading(self) -> None:
-        """Read no more for now: requests are pipelined, or nobody reads a body."""
-        if not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read on. Once or often."""
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
-
-    def pause_writing(self) -> None:
-        """Called by the transport when too much waits to be written."""
-        self.write_paused = True
-
-    def resume_writing(self) -> None:
-        """Called by the transport when it has been written."""
-        self.write_paused = False
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
-
-    async def drained(self) -> None:
-        """Wait until more may be written."""
-        if self.write_paused:
-            if self._drained is None:
-                self._drained = asyncio.Event()
-            await self._drained.wait()
 
     # ── can it go elsewhere? ──────────────────────────────────────────────────────────────────────────
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -135,3 +136,8 @@ def noting(log: AccessLog | logging.Logger) -> Callable[[Any, int], None]:
         )
 
     return note
+
+
+def in_a_fresh_context(loop: asyncio.AbstractEventLoop) -> Callable[[Any], asyncio.Task[None]]:
+    """The loop's `create_task`, with nothing of the context that it is called in: --reset-contextvars."""
+    return lambda run: loop.create_task(run, context=contextvars.Context())

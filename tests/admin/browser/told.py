@@ -35,6 +35,7 @@ def slot(number: int, **different: Any) -> Told:
         "lag": 0.001,
         "heartbeat_age": 0.01,
         "cpu": 0.0,
+        "collecting": 0.0,
         "rss": 40 << 20,
         "pss": 20 << 20,
         "open_fds": 20,
