@@ -4,6 +4,9 @@
 
 What it prints is the least time per request of many short rounds, which holds on a busy machine, too. What
 does not depend on the machine at all is bench.instructions.
+
+Tried and left: the same modules compiled by Cython as they are (Python 3.11, in turns with the source). Raw
+hello took 7.2 and 7.3 µs instead of 6.9 and 6.9, Starlette 14.5 and 14.7 instead of 14.0 and 14.0.
 """
 
 from __future__ import annotations

@@ -41,5 +41,6 @@ def test_what_is_frozen_is_not_looked_at_again_and_still_freed() -> None:
 def test_a_worker_freezes_unless_told_not_to(launch: Launch, flag: str, frozen: bool) -> None:
     server = launch("collected:app", flag).ready(1)
     with Line(server.port) as line:
-        assert (int(line.ask("/").body) > 0) is frozen
+        # Python 3.12 has some hundred frozen by itself.
+        assert (int(line.ask("/").body) > 10_000) is frozen
     assert server.stop() == 0
