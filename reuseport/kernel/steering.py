@@ -97,8 +97,9 @@ class Steering:
         """Make the listener the slot's, in place of any other, and the group steered. Again does nothing.
 
         Any duplicate of the worker's descriptor will do. A slot beyond those served gets nothing until
-        `resize`. Raises ValueError for a slot there is no room for and for a socket that does not listen or
-        that serves another slot, OSError at a limit.
+        `resize`. Raises ValueError for a slot there is no room for and for a socket that serves another
+        slot; OSError at a limit, and for a socket that does not listen: whoever has a duplicate may have
+        closed it.
         """
         if not 0 <= slot < self._room:
             raise ValueError(f"slot {slot}: there is room for slots 0 to {self._room - 1}; create with more")
@@ -129,7 +130,7 @@ class Steering:
 
         `listeners` has for each group a listening socket of it, or None if nothing is attached there yet: the
         next `attach` brings the new program. A group decides by the old program or the new one, never by
-        none. Raises as `create` does, and ValueError for a socket that does not listen; then nothing has
+        none. Raises as `create` does, and OSError for a socket that does not listen; then nothing has
         changed.
         """
         plan = replace(self._plan, slots=slots)
@@ -200,4 +201,4 @@ def _fits(plan: Plan, room: int) -> None:
 def _must_listen(listener: socket.socket, what: str) -> None:
     # Without this the kernel's EINVAL for a wrong moment would look like its EINVAL for a wrong socket.
     if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise ValueError(f"{what}: attach the listener after listen(2), when it is in its group")
+        raise OSError(errno.EINVAL, f"{what}: attach the listener after listen(2), when it is in its group")

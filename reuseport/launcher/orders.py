@@ -216,9 +216,14 @@ class Orders:
         listeners = self._ports.escrow(slot)
         # First: a slot beyond those the kernel chooses among would get nothing.
         self._balance.resize(self._supervisor.target, listeners)
-        self._balance.steer(slot, desk, listeners)
         self._relief.watch(slot, [*listeners, self._ports.received(slot)])
         self._tampering.watch(slot, listeners)
+        try:
+            self._balance.steer(slot, desk, listeners)
+        except OSError as error:
+            # Whoever has a duplicate can have closed it a moment ago: no reason to fail.
+            log.error("slot %d is not steered, and is tried again: %s", slot, error.strerror)  # noqa: TRY400
+            self._tampering.doubt(slot)
 
     def _release(self) -> None:
         self._relief.release()

@@ -144,7 +144,8 @@ class Server(uvicorn.Server):
         asyncio accepts in one turn and makes the transport in the next, where it asserts that its server is
         still open (base_events.Server._attach): closed in between, the connection would be dropped.
         """
-        for listener in server.sockets:
+        # None, although no type says so: uvloop has closed it, because somebody's shutdown(2) had before.
+        for listener in filter(None, server.sockets):
             asyncio.get_running_loop().remove_reader(listener.fileno())
 
     def _close(self, server: asyncio.base_events.Server) -> None:

@@ -1,7 +1,8 @@
 """An application that was taken over and turns on its own listener: what comes after it is to be well again.
 
 `/shutdown` it listens no more · `/elsewhere` it has become a connection to itself · `/program` a classic BPF
-program gives every connection to the first of the group · anything else as plain.
+program gives every connection to the first of the group · `/again` whatever opens it again, a process that is
+left behind closes it at once · anything else as plain.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -24,9 +27,12 @@ SO_ATTACH_REUSEPORT_CBPF = 51
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """ASGI."""
-    act = {"/shutdown": shut_down, "/elsewhere": go_elsewhere, "/program": put_a_program}.get(
-        scope.get("path", "")
-    )
+    act = {
+        "/shutdown": shut_down,
+        "/elsewhere": go_elsewhere,
+        "/program": put_a_program,
+        "/again": close_for_ever,
+    }.get(scope.get("path", ""))
     if act is None:
         await plain.app(scope, receive, send)
         return
@@ -61,6 +67,22 @@ def go_elsewhere(listener: socket.socket) -> None:
         listener.settimeout(5)
         listener.connect(other.getsockname())
     assert listener.getsockname() == address
+
+
+CLOSING = """
+import socket, sys, time
+listener, end = socket.socket(fileno=int(sys.argv[1])), time.monotonic() + 60
+while time.monotonic() < end:
+    try:
+        listener.shutdown(socket.SHUT_RD)
+    except OSError:
+        time.sleep(0.0005)
+"""
+
+
+def close_for_ever(listener: socket.socket) -> None:
+    command = [sys.executable, "-c", CLOSING, str(listener.fileno())]
+    subprocess.Popen(command, pass_fds=[listener.fileno()])
 
 
 def put_a_program(listener: socket.socket) -> None:

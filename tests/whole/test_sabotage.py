@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.conftest import Launch, Launched
+from tests.conftest import Launch, Launched, survivors
 from tests.whole.lines import Line, wait_until
 
 
@@ -42,3 +42,28 @@ def test_a_program_that_a_worker_attached_does_not_stay(launch: Launch, balance:
         assert line.ask("/program").status == 200
     wait_until(lambda: served_by(server).keys() == {"0", "1"}, lambda: server.output)
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("balance", ["auto", "hash"])
+def test_a_listener_that_is_closed_again_and_again_ends_neither_launcher_nor_sibling(
+    launch: Launch, balance: str
+) -> None:
+    server = launch("saboteur:app", "--workers", "2", "--balance", balance).ready(2)
+    with Line(server.port) as line:
+        slot = line.ask("/again").who["slot"]
+    sibling = server.workers()[1 - int(slot)]
+    server.wait_for(rf"worker in slot {slot} will be recycled")
+    for _ in range(10):
+        server.wait_for(rf"the listener of slot {slot} was closed by some worker")
+    assert server.workers()[1 - int(slot)] == sibling
+    for process in survivors(server.pid):
+        if process.cmdline()[1:2] == ["-c"] and "listener.shutdown" in process.cmdline()[2]:
+            process.kill()
+    assert answers(server)
+    server.stop()
+    assert "Traceback" not in server.output
+
+
+def answers(server: Launched) -> bool:
+    with Line(server.port) as line:
+        return line.ask().status == 200

@@ -52,6 +52,8 @@ class Tampering:
         self._next = 0.0
         self._watched: dict[int, tuple[int, int, socket.socket]] = {}
         """By descriptor: slot, endpoint, listener."""
+        self._doubted: set[int] = set()
+        """Slots whose listeners may not be where the kernel looks for them."""
 
     def watch(self, slot: int, listeners: Iterable[socket.socket]) -> None:
         """Look at these, too; again does nothing. They must listen."""
@@ -63,15 +65,22 @@ class Tampering:
                 # Nothing but what is told without being asked for.
                 self._epoll.register(listener, 0)
 
+    def doubt(self, slot: int) -> None:
+        """The slot's listeners could not be steered: do it at the next look."""
+        self._doubted.add(slot)
+
     def look(self, now: float) -> None:
         """Undo what nobody has told of."""
         if now < self._next or not self._watched:
             return
         self._next = now + EVERY
         programs: set[int] = set()
+        doubted, self._doubted = self._doubted, set()
         for slot, group, listener in list(self._watched.values()):
             if not listens(listener):
                 self._open(slot, group, listener)
+            elif slot in doubted:
+                self._join(slot, group, listener)
             elif group not in programs:
                 programs.add(group)
                 if self._balance.insist(group, listener, alone=self._alone):
@@ -101,12 +110,20 @@ class Tampering:
         if self._watched:
             self._loop.add_reader(self._epoll.fileno(), self._on_closed)
 
+    def _join(self, slot: int, group: int, listener: socket.socket) -> None:
+        try:
+            self._balance.join_again(slot, group, listener)
+        except OSError:
+            self.doubt(slot)
+
     def _open(self, slot: int, group: int, listener: socket.socket) -> None:
         try:
             listen_again(listener, self._backlog)
             self._balance.join_again(slot, group, listener)
         except OSError as error:
             # Whoever has closed it may do so again in between; the next look tries again.
-            log.error("the listener of slot %d was closed by some worker: %s", slot, error.strerror)  # noqa: TRY400
+            if slot not in self._doubted:  # once between two looks: it is told again and again
+                log.error("the listener of slot %d was closed by some worker: %s", slot, error.strerror)  # noqa: TRY400
+            self.doubt(slot)
             return
         self._on_undone(slot, f"the listener of slot {slot} was closed by some worker: it listens again")
