@@ -64,7 +64,10 @@ def listeners_on(endpoint: Endpoint) -> tuple[Stranger, ...]:
     loud and --join overrules it, a missed double start is silent.
     """
     return tuple(
-        row.stranger() for table in _TABLES for row in _listening(table) if _overlap(endpoint, row.endpoint)
+        row.stranger()
+        for table in _TABLES
+        for row in _listening(table, endpoint.port)
+        if _overlap(endpoint, row.endpoint)
     )
 
 
@@ -148,19 +151,23 @@ def _claim(row: _Row) -> str:
     return f"serves {row.endpoint} without SO_REUSEPORT"
 
 
-def _listening(table: Path) -> Iterator[_Row]:
+def _listening(table: Path, port: int) -> Iterator[_Row]:
     # net/ipv4/tcp_ipv4.c, tcp_get_idx(): the listening hash is walked before the established one, so a
     # million connections cost nothing. A listener leaves its hash before its state changes (tcp_set_state).
-    return itertools.takewhile(lambda row: row.state == _LISTEN, _rows(table))
+    # Of other ports nothing is read: any user may have listeners by the ten thousand, and we wait for it.
+    return itertools.takewhile(lambda row: row.state == _LISTEN, _rows(table, f":{port:04X} "))
 
 
-def _rows(table: Path) -> Iterator[_Row]:
+def _rows(table: Path, listening_on: str = "") -> Iterator[_Row]:
+    """All rows; of listeners only those in whose line this is."""
     # A host without IPv6 has no tcp6.
     if not table.exists():
         return
     with table.open(encoding="ascii") as lines:
         next(lines)
         for line in lines:
+            if listening_on not in line and " 0A " in line:
+                continue
             fields = line.split()
             yield _Row(_endpoint(fields[1]), int(fields[3], 16), int(fields[7]), int(fields[9]))
 

@@ -14,7 +14,7 @@ from reuseport.errors import ConfigurationError
 from reuseport.kernel import owners
 from reuseport.kernel.addresses import Endpoint, TCPAddress, resolve
 from reuseport.kernel.listener import bind_listener, refuse_strangers, reserve_all
-from reuseport.kernel.strangers import Stranger, listeners_on
+from reuseport.kernel.strangers import Stranger, _listening, listeners_on
 from tests.conftest import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("no_leak")
@@ -49,6 +49,16 @@ def test_a_connection_is_no_listener() -> None:
             assert len(listeners_on(endpoint)) == 1
             server.close()
             assert listeners_on(endpoint) == ()
+
+
+def test_of_other_ports_nothing_is_read(tmp_path: Path) -> None:
+    # Whoever has ten thousand listeners there would have us read for as long.
+    row = "   0: {}:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 7 1\n"
+    table = tmp_path / "tcp"
+    table.write_text("  sl  local_address\n" + row.format("cannot be read"), encoding="ascii")
+    assert list(_listening(table, 8081)) == []
+    with pytest.raises(ValueError, match="invalid literal"):
+        list(_listening(table, 8080))
 
 
 def test_another_port_is_no_stranger() -> None:
