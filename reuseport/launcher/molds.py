@@ -64,6 +64,8 @@ class Mold:
             undo.pop_all()
         self.prepared = False
         self.condemned = False
+        self.owed = 0
+        """Answers to orders: it has nothing else to say."""
         self.expected: dict[int, tuple[Expected, asyncio.TimerHandle]] = {}
         """By the worker's number, with the end of our patience."""
         self.channel.send(Prepare(settings.to_json()))
@@ -137,6 +139,7 @@ class Molds:
             except OSError:
                 expected.close()
                 raise
+        mold.owed += 1
         patience = BIRTH if mold.prepared else PREPARING
         overdue = self._loop.call_later(patience, self._condemn, mold, "it does not answer")
         mold.expected[spawn.worker] = expected, overdue
@@ -268,13 +271,19 @@ class Molds:
             if mold.condemned:
                 return
             match message:
+                case Prepared() if mold.prepared:
+                    self._condemn(mold, "it says that it is prepared again, which nobody has asked")
+                case Born() | Unborn() if not mold.owed:
+                    self._condemn(mold, "it says that it has forked, or not, whom nobody has ordered")
                 case Prepared():
                     mold.prepared = True
                     self._losses = 0
                     log.debug("the mold of generation %d is ready (pid %d)", mold.generation, mold.pid)
                 case Born(worker, pid):
+                    mold.owed -= 1
                     self._bear(mold, worker, pid)
                 case Unborn(worker, text):
+                    mold.owed -= 1
                     log.warning("the mold of generation %d cannot fork: %s", mold.generation, text)
                     self._instead(mold, worker)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import random
@@ -16,8 +17,9 @@ import psutil
 import pytest
 
 from reuseport.channel import Channel
-from reuseport.messages import TO_MOLD, Born, FromMold, Prepared
-from tests.conftest import Launch, Launched, zombies
+from reuseport.messages import TO_MOLD, Born, FromMold, Message, Prepared, Unborn
+from reuseport.packets import encode
+from tests.conftest import PATIENCE, Launch, Launched, zombies
 
 DEBUG = ("--mold", "--log-level", "debug")
 PIDFD_OPEN, PIDFD_GETFD = 434, 438  # include/uapi/asm-generic/unistd.h
@@ -195,6 +197,21 @@ def test_what_is_no_message_condemns_it(server: Launched, liar: Channel[FromMold
     liar._socket.send(random.Random(1).randbytes(100))
     server.wait_for("the mold of generation 1 is killed: .* is no JSON")
     server.wait_for("the mold of generation 1 is ready")
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("message", [Prepared(), Born(999, 1), Unborn(999, "no")])
+def test_one_that_says_what_nobody_asked_is_killed_at_once(
+    server: Launched, liar: Channel[FromMold], message: Message
+) -> None:
+    packet = encode(message)
+    liar._socket.settimeout(PATIENCE)
+    with contextlib.suppress(ConnectionError):  # it is killed, and nobody reads any more
+        while True:
+            liar._socket.send(packet)
+    server.wait_for("the mold of generation 1 is killed: it says that .* nobody")
+    server.wait_for("the mold of generation 1 is ready")
+    assert server.count("cannot fork") == 0, "no line for each"
     assert server.stop() == 0
 
 
