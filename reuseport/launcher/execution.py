@@ -62,11 +62,14 @@ class Execution:
         self._status: int | None = None
 
     def send(self, number: int) -> None:
-        """Send a signal; nothing if it is already gone."""
+        """Send a signal; nothing if it is already gone, or has become somebody whom we may not end.
+
+        It can: who executes a program with the set-user-ID bit is that user (kill(2)).
+        """
         try:
             signal.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
-            return  # it exited by itself: the pidfd is readable and says so
+        except (ProcessLookupError, PermissionError):
+            return  # the pidfd says when it is gone; whoever does not go is left behind in the end
 
     def reap(self) -> int:
         """Wait for its exit status: the code, or the negative signal. Raises ChildProcessError."""

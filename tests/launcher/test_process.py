@@ -7,6 +7,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,3 +185,31 @@ def test_an_interpreter_closed_to_the_workers_user_is_named_and_leaves_nothing_b
     process = Process.start(SPAWN, os.environ, Identity(54321, 54321, (), "x"))
     says_why_not(process, f"^{python} does not run as user x .*: Permission denied; open it")
     assert descriptors() == before
+
+
+OF_ANOTHER = """
+import os, signal, subprocess
+from reuseport.launcher.execution import Execution
+
+other = subprocess.Popen(["sleep", "60"])
+execution = Execution(other.pid)
+os.setresuid(65534, 65534, 0)
+execution.send(signal.SIGTERM)
+os.seteuid(0)
+assert other.poll() is None
+other.kill()
+other.wait()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_has_become_another_user_is_no_defect() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OF_ANOTHER],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
