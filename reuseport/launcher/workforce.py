@@ -91,7 +91,7 @@ class Workforce:
             if process.condemned():
                 return
             if isinstance(message, Ready) and process.exited:
-                continue  # ready and dead in one turn of the loop: nobody is to drain for a corpse
+                return  # ready and dead in one turn of the loop: nobody is to drain for a corpse
             self._feed(ev.Heard(number, message))
 
     def _on_deaf(self, number: int) -> None:
