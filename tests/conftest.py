@@ -28,6 +28,14 @@ APPS = Path(__file__).parent / "apps"
 """The applications that tests serve; on the workers' import path."""
 
 
+@pytest.fixture(autouse=True)
+def _signal_mask() -> Iterator[None]:
+    """What a test has blocked is not blocked for the next one, nor for what that starts."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
 class Launched:
     """A running launcher and what it printed. Lines are waited for in order, each after the last."""
 
