@@ -373,14 +373,11 @@ class Supervisor:
 
     def generations(self) -> frozenset[int]:
         """Those of which workers may still be started."""
-        if self._ending.decided:
-            return frozenset()
-        return self._rollout.generations()
+        return frozenset() if self._ending.decided else self._rollout.generations()
 
     def awaits(self, worker: int) -> bool:
         """Whether this worker is to start, or starts."""
-        found = self.workers.get(worker)
-        return found is not None and found.phase is Phase.STARTING
+        return (found := self.workers.get(worker)) is not None and found.phase is Phase.STARTING
 
     def promised(self) -> int:
         """The generation that a reload brings if it is asked for now: at once, or after the one that runs."""
