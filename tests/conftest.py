@@ -15,11 +15,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import settings
 
-# How long an example takes says nothing on a machine that does other things, too.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+with contextlib.suppress(ModuleNotFoundError):  # the environments of tests/applications have no need of it
+    from hypothesis import settings
+
+    # How long an example takes says nothing on a machine that does other things, too.
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
 
 PATIENCE = 30.0
 """Seconds to wait for any event: generous, for a loaded machine; a test that passes never needs it."""
