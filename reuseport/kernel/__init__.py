@@ -3,6 +3,7 @@
 addresses     what --bind says, and what the kernel is asked to bind
 listener      sockets that each worker has for itself: reservation and listeners
 mending       what any holder of a listener can do to it, and how that is undone
+queue         who waits in a listener's accept queue
 shared        sockets that all workers share
 strangers     who else has our port or path; `owners` says it in words
 capabilities  which of root's powers there are, and how they are laid down

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import socket
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +38,6 @@ PORT_ATTEMPTS = 16
 _SHARED, _ALONE = 1, 0
 
 
-# struct tcp_info (include/uapi/linux/tcp.h): tcpi_unacked and tcpi_sacked at 24. For a listener
-# tcp_get_info() puts sk_ack_backlog and sk_max_ack_backlog there.
-_TCP_INFO = struct.Struct("=24xII")
-
-
 @dataclass(frozen=True)
 class Reservation:
     """The launcher's hold on one port: the endpoint with its real port, and the bound socket.
@@ -58,14 +52,6 @@ class Reservation:
 
     def close(self) -> None:
         self.socket.close()
-
-
-@dataclass(frozen=True)
-class AcceptQueue:
-    """Connections that wait for accept(2), and how many may."""
-
-    waiting: int
-    limit: int
 
 
 def reserve_all(addresses: Iterable[TCPAddress]) -> tuple[Reservation, ...]:
@@ -164,15 +150,6 @@ def listen_alone(address: TCPAddress, backlog: int) -> tuple[socket.socket, ...]
             listeners.append(listener)
         undo.pop_all()
     return tuple(listeners)
-
-
-def accept_queue(listener: socket.socket) -> AcceptQueue:
-    """Read a TCP listener's queue through TCP_INFO (tcp(7)): 1.6 µs, any duplicate of the descriptor will do.
-
-    A bound socket that does not listen has no queue: (0, 0). For a connection the answer means nothing.
-    """
-    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-    return AcceptQueue(*_TCP_INFO.unpack(info))
 
 
 def _bound(endpoint: Endpoint, reuseport: int, reuseaddr: int = 0) -> socket.socket:

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from reuseport.kernel.listener import accept_queue
+from reuseport.kernel.queue import accept_queue
 from reuseport.scoreboard import Desk
 from reuseport.worker.protocol.connection import State
 

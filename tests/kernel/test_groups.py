@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from reuseport.kernel.addresses import TCPAddress
-from reuseport.kernel.listener import AcceptQueue, Reservation, accept_queue, bind_listener, reserve_all
+from reuseport.kernel.listener import Reservation, bind_listener, reserve_all
+from reuseport.kernel.queue import AcceptQueue, accept_queue
 
 CLIENTS = 20
 LISTEN = "0A"

@@ -14,8 +14,8 @@ from functools import partial
 
 import pytest
 
-from reuseport.kernel.listener import accept_queue
 from reuseport.kernel.plan import Policy
+from reuseport.kernel.queue import accept_queue
 from reuseport.kernel.steering import Steering, cookie
 from reuseport.scoreboard import DESKS, SLOT_WORDS, WORD_BYTES
 from tests.conftest import PATIENCE

@@ -19,8 +19,8 @@ from reuseport.instance import (
     WaitingStatus,
     WorkerStatus,
 )
-from reuseport.kernel.listener import accept_queue
 from reuseport.kernel.netstat import tcp_extension
+from reuseport.kernel.queue import accept_queue
 from reuseport.launcher.balance import Balance
 from reuseport.launcher.deciding.phases import Phase
 from reuseport.launcher.deciding.slots import Slot, Worker
