@@ -7,8 +7,10 @@ import ctypes
 import os
 import random
 import re
+import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -134,6 +136,9 @@ def test_a_worker_that_dies_unborn_is_no_stray(server: Launched) -> None:
     launcher = psutil.Process(server.pid)
     os.kill(server.workers()[0], signal.SIGKILL)
     server.wait_for("worker in slot 0 .* was killed by SIGKILL")
+    with channel_of(mold) as ordered:
+        # The order for its successor has been sent: only then may the launcher stand still.
+        assert select.select([ordered], [], [], PATIENCE)[0]
     launcher.suspend()
     try:
         mold.resume()
@@ -148,17 +153,16 @@ def test_a_worker_that_dies_unborn_is_no_stray(server: Launched) -> None:
 
 
 def _wait_for_child(parent: psutil.Process, known: set[int]) -> psutil.Process:
-    while True:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         for child in parent.children():
             if child.pid not in known and child.status() != psutil.STATUS_ZOMBIE:
                 return child
+    pytest.fail("nobody was born")
 
 
-@pytest.fixture
-def liar(server: Launched) -> Iterator[Channel[FromMold]]:
-    """The mold's end of its channel, in our hands; the mold is stopped."""
-    (mold,) = molds(server)
-    mold.suspend()
+def channel_of(mold: psutil.Process) -> socket.socket:
+    """The mold's end of its channel, in our hands as well; skips where that is not allowed."""
     arguments = _command(mold)
     channel = int(arguments[arguments.index("--channel") + 1])
     libc = ctypes.CDLL(None, use_errno=True)
@@ -167,7 +171,15 @@ def liar(server: Launched) -> Iterator[Channel[FromMold]]:
     os.close(pidfd)
     if fd < 0:
         pytest.skip(f"pidfd_getfd(2): {os.strerror(ctypes.get_errno())}")
-    end = Channel(socket.socket(fileno=fd), TO_MOLD)
+    return socket.socket(fileno=fd)
+
+
+@pytest.fixture
+def liar(server: Launched) -> Iterator[Channel[FromMold]]:
+    """The mold's end of its channel, in our hands; the mold is stopped."""
+    (mold,) = molds(server)
+    mold.suspend()
+    end = Channel(channel_of(mold), TO_MOLD)
     yield end  # type: ignore[misc]
     end.close()
 
