@@ -12,6 +12,7 @@ import pytest
 from tests.admin.asking import Control
 from tests.conftest import Launch, Launched
 from tests.whole.clients import client
+from tests.whole.lines import wait_until
 from tests.whole.modules import FRESH
 from tests.whole.reachable import reachable
 
@@ -118,13 +119,15 @@ def test_a_reload_serves_what_the_link_leads_to_by_then(launch: Launch, releases
     turn(releases / "current", "two")
     reload(server)
     assert said(server) == f"two two {releases}/two two"
-    # Who dies is restarted there, too.
+    # Who dies is restarted there, too: once its line is written, which may be after its answer.
+    log = releases / "one" / "access"
+    wait_until(lambda: log.read_text().count("GET / HTTP/1.1") == 2)
     os.kill(server.workers()[0], signal.SIGKILL)
     server.wait_for("slot 0 is ready")
     assert said(server) == f"two two {releases}/two two"
     assert server.stop() == 0
     # The log is one file, and the launcher's to place.
-    assert (releases / "one" / "access").read_text().count("GET / HTTP/1.1") == 3
+    assert log.read_text().count("GET / HTTP/1.1") == 3
     assert not (releases / "two" / "access").exists()
 
 
