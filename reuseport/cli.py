@@ -144,6 +144,27 @@ def _check(context: click.Context, /, **_: Any) -> None:
     click.echo(check(settings))
 
 
+@click.command(
+    "manual",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.argument("topic", required=False)
+def _manual(topic: str | None) -> None:
+    """Show a topic of the manual; without one, which topics there are."""
+    from reuseport.manual import text, topics
+
+    known = topics()
+    if topic is None:
+        width = max(map(len, known))
+        click.echo_via_pager("".join(f"{name:{width}}  {about}\n" for name, about in known.items()))
+    elif topic in known:
+        click.echo_via_pager(text(topic))
+    else:
+        near = difflib.get_close_matches(topic, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+        raise click.UsageError(f"the manual has no topic {topic!r}; {hint}")
+
+
 def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
         # The installed distribution's own word: the launcher never imports uvicorn.
@@ -200,7 +221,11 @@ def _made(kind: type[_Command], name: str, callback: Callable[..., None], *about
     )
 
 
-_COMMANDS: dict[str, click.Command] = {"check": _made(_Command, "check", _check), **CLIENT_COMMANDS}
+_COMMANDS: dict[str, click.Command] = {
+    "check": _made(_Command, "check", _check),
+    "manual": _manual,
+    **CLIENT_COMMANDS,
+}
 cli = _made(
     _Serve,
     "reuseport",

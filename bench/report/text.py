@@ -19,7 +19,7 @@ SHOWN = (
     "granian",
     "node cluster rr",
 )
-"""The columns of the README's table; the report has everybody."""
+"""The columns of the table in bench/README.md; the report has everybody."""
 
 
 def aligned(table: Table) -> str:
@@ -57,7 +57,7 @@ def lost(row: Measured) -> Iterator[str]:
 
 
 def markdown(results: Results) -> str:
-    """For the README: one line a row, then what was expected, then where the subject loses."""
+    """For bench/README.md: one line a row, then what was expected, then where the subject loses."""
     shown = [name for name in SHOWN if any(row.of(name) for row in results.rows)]
     lines = [
         machine_line(results.machine, results.begun),

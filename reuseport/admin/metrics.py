@@ -1,8 +1,8 @@
 """What Prometheus scrapes: the status, under the names that dashboards and alert rules know.
 
 METRICS says all: each name, its labels, what it means, and where in the status it stands. The label `worker`
-is the slot, never a pid: whoever replaces a worker goes on with its series. README.md shows this table; names
-are only ever added to it.
+is the slot, never a pid: whoever replaces a worker goes on with its series. The manual shows this
+table; names are only ever added to it.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from reuseport.errors import ConfigurationError
 from reuseport.settings.precedence import load, variables_of
 from reuseport.settings.table import DEFAULTS, FLAGS, UVICORN_SETTINGS, Settings
 from reuseport.settings.validation import validate
+from tests.papers import read
 
 Load = Callable[..., Settings]
 
@@ -38,7 +39,7 @@ NOT_FOR_A_WORKER = {
     ),
 }
 
-MOVING_OVER = (Path(__file__).parents[2] / "README.md").read_text("utf-8").partition("\n## Moving over\n")[2]
+MOVING_OVER = read("moving-over")
 
 # Fields whose default is ours on purpose.
 OTHER_DEFAULTS = {

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.conftest import Launch
+from tests.papers import read
 from tests.whole.clients import listening
 from tests.whole.lines import wait_until
 
-MOVING_OVER = (Path(__file__).parents[2] / "README.md").read_text().partition("## Moving over")[2]
+MOVING_OVER = read("moving-over")
 
 DIFFERENT = {
     "environment": ("`REUSEPORT_SLOT`", "`REUSEPORT_GENERATION`"),
@@ -46,4 +46,4 @@ def test_what_differs_is_what_the_readme_says(both: tuple[dict[str, Any], dict[s
     assert signals <= set(DIFFERENT["signals"])
     for name, words in DIFFERENT.items():
         for word in words:
-            assert word in MOVING_OVER, f"{name} is not told in README.md"
+            assert word in MOVING_OVER, f"{name} is not told in the manual"

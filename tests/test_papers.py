@@ -1,4 +1,4 @@
-"""README.md says what the code does: flags, phases, signals, exit codes, and every command parses."""
+"""README.md and the manual say what the code does, and what they show can be typed."""
 
 from __future__ import annotations
 
@@ -27,42 +27,26 @@ from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
 from reuseport.launcher.deciding.events import Blame
 from reuseport.launcher.deciding.phases import diagram
 from reuseport.launcher.serve import SPARE_SLOTS
+from reuseport.manual import topics
 from reuseport.settings.precedence import load, variables_of
 from reuseport.settings.table import DEFAULTS, FLAGS, spellings
 from tests.conftest import PATIENCE, Launch
+from tests.papers import PAPERS, ROOT, blocks, read, rows, section
 from tests.whole.lines import wait_until
 
-ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPT = ROOT / "scripts" / "readme"
 FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
+SETTINGS = read("settings")
+LONGEST_README = 250
+LONGEST_SENTENCE = 110
+"""Of what a topic begins with: it stands in a list, in a terminal."""
 
 
-def section(heading: str) -> str:
-    """What stands below a heading of the second level."""
-    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
-    assert found is not None, f"README.md has no section {heading!r}"
-    return found[1]
-
-
-def rows(heading: str, first: str) -> list[list[str]]:
-    """The cells of the table in a section whose head begins with `first`."""
-    found = re.search(rf"^\| {first} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", section(heading), re.MULTILINE)
-    assert found is not None, f"no table {first!r} under {heading!r}"
-    lines = found[1].splitlines()
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-
-
-def blocks(language: str) -> list[str]:
-    """The code blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
-
-
-def flags_in_readme() -> set[str]:
+def flags_in_manual() -> set[str]:
     """Every spelling in the first column of the flags tables."""
     return {
         flag
-        for cell in re.findall(r"^\| `(-.*?)` \|", section("Flags"), re.MULTILINE)
+        for cell in re.findall(r"^\| `(-.*?)` \|", section(SETTINGS, "Flags"), re.MULTILINE)
         for flag in FLAG.findall(cell)
     }
 
@@ -104,25 +88,40 @@ def readme(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_copied_parts_are_what_the_code_says() -> None:
     done = readme("--check")
     assert done.returncode == 0, done.stderr
-    assert f"```\n{diagram()}\n```" in section("How it works")
+    assert f"```\n{diagram()}\n```" in section(read("README"), "How it works")
 
 
 def test_a_stale_part_is_found_and_written_anew(tmp_path: Path) -> None:
-    copy = tmp_path / "README.md"
-    copy.write_text(
-        TEXT.replace("starting  listening", "starting  sleeping").replace("| `--join`", "| `--enjoy`")
-    )
+    copy = tmp_path / "settings.md"
+    copy.write_text(SETTINGS.replace("| `--join`", "| `--enjoy`"))
     assert readme("--check", str(copy)).returncode == 1
     assert readme(str(copy)).returncode == 0
-    assert copy.read_text() == TEXT
+    assert copy.read_text() == SETTINGS
 
 
-def test_a_lost_marker_is_an_error(tmp_path: Path) -> None:
-    copy = tmp_path / "README.md"
-    copy.write_text(TEXT.replace("<!-- end of flags -->", ""))
+@pytest.mark.parametrize(
+    ("marker", "instead", "word"),
+    [
+        ("<!-- end of flags -->", "", "'flags'"),
+        ("<!-- flags: written", "<!-- banners: written", "'banners'"),
+    ],
+)
+def test_a_lost_or_unknown_marker_is_an_error(tmp_path: Path, marker: str, instead: str, word: str) -> None:
+    copy = tmp_path / "settings.md"
+    copy.write_text(SETTINGS.replace(marker, instead))
     done = readme(str(copy))
     assert done.returncode == 1
-    assert "'flags'" in done.stderr
+    assert word in done.stderr
+
+
+def test_every_part_stands_somewhere() -> None:
+    """Else its marker was lost, and nobody would notice that it is no longer written."""
+    marked = {name for paper in PAPERS for name in re.findall(r"<!-- (\w+): written", paper.read_text())}
+    assert marked == {"phases", "flags", "metrics", "commands", "manual"}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(read("README").splitlines()) <= LONGEST_README
 
 
 # ── flags ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,15 +130,16 @@ def test_a_lost_marker_is_an_error(tmp_path: Path) -> None:
 def test_readme_help_and_table_know_the_same_flags() -> None:
     table = {flag for name in FLAGS if name != "app" for pair in spellings(name) for flag in pair.split("/")}
     command = {"-c", "--config", "--version", "-h", "--help"}
-    assert flags_in_readme() == table | command
+    assert flags_in_manual() == table | command
     assert flags_in_help() == table | command
 
 
 def test_no_other_flag_is_spoken_of_as_ours() -> None:
     """In running text and tables; the columns of the programs one moves over from are theirs."""
     theirs = r"^\| .*? \|(?= .* \|$)"
-    moving = re.sub(theirs, "", section("Moving over"), flags=re.MULTILINE)
-    text = TEXT.replace(section("Moving over"), moving)
+    moving = re.sub(theirs, "", read("moving-over"), flags=re.MULTILINE)
+    # The bench's speaks of other programs' flags, and lives beside them.
+    text = moving + "".join(read(name) for name in ("README", *topics()) if name != "moving-over")
     code = [span for span in re.findall(r"`([^`\n]+)`", text) if span.startswith("-")]
     spoken = {flag for span in code for flag in FLAG.findall(span)}
     assert "--graceful-timeout" in spoken
@@ -148,7 +148,7 @@ def test_no_other_flag_is_spoken_of_as_ours() -> None:
 
 
 def test_the_environment_has_every_last_name() -> None:
-    cells = [cell for cell, _ in rows("Environment and file", "environment")]
+    cells = [cell for cell, _ in rows(SETTINGS, "environment")]
     named = {variable for cell in cells for variable in re.findall(r"`(\w+)`", cell)}
     last = {variable for flag in FLAGS.values() for variable in flag.variables}
     assert named == last | {"REUSEPORT_CONFIG"}
@@ -157,7 +157,7 @@ def test_the_environment_has_every_last_name() -> None:
 
 
 def test_every_key_of_the_file_is_heard(tmp_path: Path) -> None:
-    (document,) = blocks("toml")
+    (document,) = blocks(SETTINGS, "toml")
     (tmp_path / "reuseport.toml").write_text(document)
     settings = load({}, {}, tmp_path)
     names = {key.replace("-", "_") for key in tomllib.loads(document)}
@@ -177,7 +177,7 @@ def heard_signals(pid: int) -> set[str]:
 
 def test_the_running_launcher_handles_the_signals_of_the_table(launch: Launch) -> None:
     server = launch("plain:app").ready(1)
-    told = {name for cell, _ in rows("Signals", "signal") for name in re.findall(r"SIG\w+", cell)}
+    told = {name for cell, _ in rows(read("README"), "signal") for name in re.findall(r"SIG\w+", cell)}
     # The kernel's word about a zombie is no message to the launcher. It holds all signals for a moment: while
     # it forks, or starts a thread that is to have none.
     wait_until(
@@ -190,11 +190,12 @@ def test_every_signal_that_uvicorns_supervisor_handles_is_ours_too() -> None:
         number.name for number, name in SIGNALS.items() if hasattr(Multiprocess, f"handle_{name.lower()}")
     }
     assert "SIGTTIN" in theirs
-    assert theirs <= {name for cell, _ in rows("Signals", "signal") for name in re.findall(r"SIG\w+", cell)}
+    told = {name for cell, _ in rows(read("README"), "signal") for name in re.findall(r"SIG\w+", cell)}
+    assert theirs <= told
 
 
 def test_the_room_for_scaling_is_told() -> None:
-    told = dict(rows("Signals", "signal"))
+    told = dict(rows(read("README"), "signal"))
     assert f"up to {SPARE_SLOTS} more" in told["`SIGTTIN`"]
 
 
@@ -207,7 +208,7 @@ def raised(
 
 
 def test_the_table_has_every_exit_code() -> None:
-    told = {int(code) for code, *_ in rows("Exit codes", "code")}
+    told = {int(code) for code, *_ in rows(read("README"), "code")}
     assert told == {0} | {blame.value for blame in Blame} | {kind.exit_code for kind in raised()}
 
 
@@ -215,7 +216,8 @@ def test_the_table_has_every_exit_code() -> None:
 
 COMMANDS = [
     words
-    for block in blocks("sh")
+    for paper in PAPERS
+    for block in blocks(paper.read_text(encoding="utf-8"), "sh")
     for line in block.splitlines()
     if (words := shlex.split(line, comments=True))
 ]
@@ -258,7 +260,7 @@ def test_a_misspelt_command_would_be_noticed() -> None:
 
 
 def test_the_application_of_the_readme_is_served(launch: Launch, tmp_path: Path) -> None:
-    source, _ = blocks("python")
+    (source,) = blocks(read("README"), "python")
     (tmp_path / "app.py").write_text(source)
     server = launch("app:app", "--workers", "2", "--app-dir", str(tmp_path)).ready(2)
     assert httpx.get(server.url).text == "Hello!\n"
@@ -266,7 +268,7 @@ def test_the_application_of_the_readme_is_served(launch: Launch, tmp_path: Path)
 
 
 def test_the_stream_of_the_readme_ends_with_a_word_to_the_client(launch: Launch, tmp_path: Path) -> None:
-    _, source = blocks("python")
+    source, *_ = blocks(read("applications"), "python")
     (tmp_path / "app.py").write_text(source)
     flags = ("--lifespan", "off", "--graceful-timeout", "10m")
     server = launch("app:events", "--app-dir", str(tmp_path), *flags).ready(1)
@@ -278,8 +280,46 @@ def test_the_stream_of_the_readme_ends_with_a_word_to_the_client(launch: Launch,
     assert server.wait() == 0
 
 
-def test_the_anchors_lead_somewhere() -> None:
-    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", TEXT, re.MULTILINE)}
-    anchors = set(re.findall(r"\]\(#([^)]+)\)", TEXT))
-    assert anchors
-    assert anchors <= headings
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)]+))?\)")
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.stem)
+def test_the_links_lead_somewhere(paper: Path) -> None:
+    for target, anchor in LINK.findall(paper.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        path = (paper.parent / target) if target else paper
+        assert path.exists(), f"{paper.name} leads to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+# ── the manual in the terminal ────────────────────────────────────────────────────────────────────────
+
+
+def manual(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "reuseport", "manual", *words], check=False, capture_output=True, text=True
+    )
+
+
+def test_every_topic_is_shown_as_it_is() -> None:
+    listed = manual().stdout.strip().splitlines()
+    assert [line.split()[0] for line in listed] == list(topics())
+    for topic in topics():
+        assert manual(topic).stdout.rstrip("\n") == read(topic).rstrip("\n")
+
+
+def test_a_topic_that_is_not_there_names_the_nearest() -> None:
+    done = manual("operatin")
+    assert done.returncode == 2
+    assert "did you mean 'operating'?" in done.stderr
+    assert "there are: " in manual("weather").stderr
+
+
+def test_every_topic_begins_with_a_title_and_a_sentence() -> None:
+    for name, about in topics().items():
+        assert read(name).startswith(f"# {name.capitalize().replace('-', ' ')}\n"), name
+        assert about.endswith("."), name
+        assert len(about) <= LONGEST_SENTENCE, name
