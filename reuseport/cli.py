@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
 from reuseport import __version__
 from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
@@ -44,6 +45,9 @@ DURATION is 30s, 5m, 1h30m, 250ms or a number of seconds.
 SIZE is 512M, 1.5G or a number of bytes; K, M, G and T are powers of 1024."""
 
 
+_SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+
 @contextmanager
 def _refusals(context: click.Context) -> Iterator[None]:
     """Our errors end the command with one line, the error's own status and no traceback."""
@@ -62,17 +66,26 @@ class _Application(click.ParamType):  # type: ignore[type-arg]  # as above
     name = "APP"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in _COMMANDS:
-            pieces = _COMMANDS[value].collect_usage_pieces(click.Context(_COMMANDS[value]))
+        if value in WORDS:
+            pieces = WORDS[value].collect_usage_pieces(click.Context(WORDS[value]))
             arguments = " ".join([*pieces[1:], "[flags]"])  # without its [OPTIONS]
             self.fail(f"the command comes first: reuseport {value} {arguments}", param, ctx)
         try:
             return APPLICATION.parse(value)
         except ValueError as error:
-            near = difflib.get_close_matches(value, _COMMANDS, n=1)
-            words = f"the commands are: {', '.join(_COMMANDS)}"
+            near = difflib.get_close_matches(value, WORDS, n=1)
+            words = f"the commands are: {', '.join(WORDS)}"
             hint = f"did you mean the command {near[0]!r}?" if near else words
             self.fail(f"{error}; {hint}", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Commands, where one can stand, and the modules of this directory."""
+        del param
+        words = list(WORDS) if ctx.command is cli else []
+        modules = [f"{path.stem}:app" for path in sorted(Path().glob("*.py"))]
+        return [CompletionItem(word) for word in (*words, *modules) if word.startswith(incomplete)]
 
 
 class _Command(click.Command):
@@ -98,9 +111,9 @@ class _Serve(_Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        if args and args[0] in _COMMANDS:
+        if args and args[0] in WORDS:
             word, rest = args[0], args[1:]
-            return _COMMANDS[word].make_context(f"{info_name} {word}", rest, parent, **extra)
+            return WORDS[word].make_context(f"{info_name} {word}", rest, parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -142,6 +155,16 @@ def _check(context: click.Context, /, **_: Any) -> None:
     from reuseport.launcher.check import check
 
     click.echo(check(settings))
+
+
+@click.command(
+    "completion",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.argument("shell", type=click.Choice(list(_SHELLS)))
+def _completion(shell: str) -> None:
+    """Print what makes a shell complete our commands and flags: eval "$(reuseport completion bash)"."""
+    click.echo(_SHELLS[shell](cli, {}, "reuseport", "_REUSEPORT_COMPLETE").source())
 
 
 @click.command(
@@ -221,15 +244,17 @@ def _made(kind: type[_Command], name: str, callback: Callable[..., None], *about
     )
 
 
-_COMMANDS: dict[str, click.Command] = {
+WORDS: dict[str, click.Command] = {
     "check": _made(_Command, "check", _check),
+    "completion": _completion,
     "manual": _manual,
     **CLIENT_COMMANDS,
 }
+"""The commands, by what is typed as the first word."""
 cli = _made(
     _Serve,
     "reuseport",
     _serve,
     "\b\nCommands, as the first word:\n"
-    + "\n".join(f"  {word:8} {command.get_short_help_str(90)}" for word, command in _COMMANDS.items()),
+    + "\n".join(f"  {word:8} {command.get_short_help_str(90)}" for word, command in WORDS.items()),
 )

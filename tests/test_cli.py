@@ -1,5 +1,6 @@
 """The command line as an operator meets it: what it says, and the status it ends with."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -206,3 +207,43 @@ def test_no_flag_means_no_value_was_typed(tmp_path: Path) -> None:
     with cli.make_context("reuseport", ["--config", str(tmp_path / "empty.toml")]) as context:
         (tmp_path / "empty.toml").write_text("")
         assert settings_of(context) == DEFAULTS
+
+
+# ── completion ────────────────────────────────────────────────────────────────────────────────────────
+
+COMPLETED: list[tuple[tuple[str, ...], set[str]]] = [
+    (("reuseport", "rel"), {"reload"}),
+    (("reuseport", "sho"), {"shop:app"}),
+    (("reuseport", "--bal"), {"--balance"}),
+    (("reuseport", "app:app", "--balance", ""), {"auto", "least-loaded", "round-robin", "cpu", "hash"}),
+    (("reuseport", "check", "app:app", "--graceful"), {"--graceful-timeout"}),
+    (("reuseport", "reload", "--w"), {"--wait"}),
+    (("reuseport", "check", "rel"), set()),
+]
+
+
+@pytest.mark.parametrize(("words", "offered"), COMPLETED, ids=[" ".join(words) for words, _ in COMPLETED])
+def test_a_shell_completes(words: tuple[str, ...], offered: set[str], tmp_path: Path) -> None:
+    """By what `completion bash` prints, in a real bash."""
+    (tmp_path / "shop.py").touch()
+    source = CliRunner().invoke(cli, ["completion", "bash"]).output
+    script = f"""{source}
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_reuseport_completion reuseport
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["/bin/bash", "-c", script, "bash", *words],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+    )
+    assert set(done.stdout.split()) == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_have_theirs(shell: str) -> None:
+    assert "_REUSEPORT_COMPLETE" in CliRunner().invoke(cli, ["completion", shell]).output

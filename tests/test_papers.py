@@ -31,7 +31,7 @@ from reuseport.manual import topics
 from reuseport.settings.precedence import load, variables_of
 from reuseport.settings.table import DEFAULTS, FLAGS, spellings
 from tests.conftest import PATIENCE, Launch
-from tests.papers import PAPERS, ROOT, blocks, read, rows, section
+from tests.papers import MANUAL, PAPERS, ROOT, blocks, read, rows, section
 from tests.whole.lines import wait_until
 
 SCRIPT = ROOT / "scripts" / "readme"
@@ -323,3 +323,22 @@ def test_every_topic_begins_with_a_title_and_a_sentence() -> None:
         assert read(name).startswith(f"# {name.capitalize().replace('-', ' ')}\n"), name
         assert about.endswith("."), name
         assert len(about) <= LONGEST_SENTENCE, name
+
+
+# ── the man page ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_man_page_has_every_flag_and_no_mistake() -> None:
+    """`--check` of scripts/readme has looked whether it is what the code says."""
+    page = MANUAL / "reuseport.1"
+    done = subprocess.run(
+        ["/usr/bin/groff", "-man", "-Tutf8", "-ww", page],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.stderr == ""
+    shown = re.sub(r"\x1b\[[\d;]*m|.\x08", "", done.stdout)
+    for flag in flags_in_help():
+        assert re.search(rf"(?<![\w-]){flag}(?![\w-])", shown), flag

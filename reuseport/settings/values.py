@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from reuseport.settings.kinds import Kind
 
@@ -21,3 +22,13 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic in recent rel
             return self._kind.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The words of a choice; files where a path stands."""
+        del ctx, param
+        if self.name == "PATH":
+            return [CompletionItem(incomplete, type="file")]
+        words = self.name.removeprefix("[").removesuffix("]").split("|") if "|" in self.name else []
+        return [CompletionItem(word) for word in words if word.islower() and word.startswith(incomplete)]
