@@ -20,6 +20,8 @@ def main() -> None:
 
         afresh.run(received, sys.argv.pop(1))
 
+    surroundings.given = surroundings.begin_alone()
+
     # Until it is known whether this becomes a launcher, which reads them (launcher/siginfo.py), or not.
     _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTERM, _signal.SIGINT})
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 VARIABLE = "REUSEPORT_SURROUNDINGS"
 """How they come to a process that is executed. It is gone from there before anybody else looks."""
 
+AGAIN = "REUSEPORT_BEGUN_AGAIN"
+"""What a program that executes itself once more hands over: what it was given, and PYTHONPATH."""
+
 REQUIRED = ("click", "prometheus_client", "psutil", "starlette", "uvicorn")
 """What we cannot do without, and by which it is known where we are installed."""
 
@@ -92,6 +95,52 @@ def handed_over() -> "dict[str, Any] | None":
 
 given = Surroundings.here()
 """The launcher's, also in what it has executed: `worker.afresh` puts them here."""
+
+
+def begin_alone() -> Surroundings:
+    """What this program was given; where threads of somebody else run in it, it is executed again first.
+
+    Who instruments applications (opentelemetry-instrument, ddtrace-run, newrelic-admin) has Python run a
+    sitecustomize from PYTHONPATH. It is meant for the workers, which find it as we did; here its threads
+    would get the launcher's signals, which only the threads that we know hold back (signal(7)), and end it.
+    """
+    before = os.environ.pop(AGAIN, None)
+    if before is not None:
+        import ast
+
+        told: dict[str, Any] = ast.literal_eval(before)
+        os.environ.update(told["named"])
+        return Surroundings(**told["given"])
+    if not is_frozen() and not _is_alone():
+        _begin_again()
+    return given
+
+
+def _begin_again() -> None:
+    # As it came to us: some take themselves out, so that what they start themselves is not instrumented.
+    named = _first_environment().get("PYTHONPATH", "")
+    needed = {*own(given), _home()}
+    kept = [entry for entry in map(os.path.abspath, filter(None, named.split(os.pathsep))) if entry in needed]
+    told = {
+        "given": {name: getattr(given, name) for name in given.__slots__},
+        "named": {"PYTHONPATH": named} if named else {},
+    }
+    environment = {**os.environ, AGAIN: ascii(told), "PYTHONPATH": os.pathsep.join(kept)}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - as it began
+
+
+def _is_alone() -> bool:
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        return True  # without /proc nobody knows
+
+
+def _first_environment() -> dict[str, str]:
+    """As it was when this program was executed (proc_pid_environ(5))."""
+    with open("/proc/self/environ", "rb") as file:
+        pairs = (os.fsdecode(pair).partition("=") for pair in file.read().split(b"\0") if pair)
+        return {name: value for name, _, value in pairs}
 
 
 def restrict() -> None:

@@ -5,6 +5,7 @@
     # requires: …           for pip
     app                     what is served
     FLAGS                   of the server, if any
+    WRAPPER                 what the command is started with, if anything
     use(url)                uses it as its clients do; what it returns must be the same under uvicorn
     follow(url, begun)      optional: a stream, from `begun.set()` to its end at the server's stop; likewise
 """
@@ -43,7 +44,9 @@ def application(request: pytest.FixtureRequest) -> Any:
 
 def start(launch: Launch, application: Any, module: str = "reuseport") -> Launched:
     flags = [*getattr(application, "FLAGS", []), "--workers", "2", "--app-dir", str(HERE)]
-    server = launch(f"{application.__name__}:app", *flags, module=module)
+    server = launch(
+        f"{application.__name__}:app", *flags, module=module, wrapper=getattr(application, "WRAPPER", ())
+    )
     wait_until(lambda: listening(server.port), lambda: server.output)
     if module == "reuseport":
         server.ready(2)

@@ -286,3 +286,43 @@ def test_packages_that_only_pythonpath_leads_to(places: int, launch: Launch, tmp
         assert asking.get(f"{admin}/metrics").status_code == 200
     assert server.stop() == 0
     assert not notes.exists()
+
+
+# ── who is there before us ────────────────────────────────────────────────────────────────────────────────
+
+INSTRUMENTED = """
+import json, sys, threading
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        names = sorted(thread.name for thread in threading.enumerate())
+        body = json.dumps({"path": sys.path, "argv": sys.argv, "threads": names}).encode()
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": body})
+"""
+EXPORTER = """
+import threading
+threading.Thread(target=threading.Event().wait, name="exporter", daemon=True).start()
+"""
+
+
+def test_threads_of_an_instrumentation_do_not_get_the_launchers_signals(
+    launch: Launch, tmp_path: Path
+) -> None:
+    """As of opentelemetry-instrument: a sitecustomize in PYTHONPATH, which is for the workers."""
+    place = tmp_path / "instrumentation"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(EXPORTER, encoding="utf-8")
+    (tmp_path / "app.py").write_text(INSTRUMENTED, encoding="utf-8")
+    # From the current directory, which `launch` would put elsewhere.
+    flags = ("--workers", "2", "--app-dir", "")
+    server = launch("app:app", *flags, env={"PYTHONPATH": str(place)}, cwd=tmp_path).ready(2)
+    found = seen(server)
+    assert "exporter" in found["threads"]
+    assert str(place) in found["path"]
+    assert f"PYTHONPATH={place}" not in Path(f"/proc/{server.pid}/environ").read_text().split("\0")
+    server.signal(signal.SIGHUP)
+    server.wait_for("generation 2 serves in every slot")
+    assert "exporter" in seen(server)["threads"]
+    assert server.stop() == 0
