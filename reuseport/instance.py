@@ -83,6 +83,14 @@ class LingeredStatus(TypedDict):
     stop: int
 
 
+class HolderStatus(TypedDict):
+    """A worker that holds a name which only one can have (only_one)."""
+
+    name: str
+    slot: int
+    pid: int
+
+
 class WaitingStatus(TypedDict):
     """A worker that drains, and the requests it waits for; `seconds` of the oldest may be unknown."""
 
@@ -158,6 +166,7 @@ class Status(TypedDict):
     ready: int
     balance: BalanceStatus
     slots: list[SlotStatus]
+    only_one: list[HolderStatus]
     spawns: Mapping[str, int]
     exits: Mapping[str, int]
     reloads: Mapping[str, int]

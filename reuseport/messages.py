@@ -1,8 +1,8 @@
 """What launcher and worker say to each other: plain data, one alphabet each way. `channel` carries it.
 
     launcher → worker    Start, first and once · Foster, Unfoster · Pass · Drain · ReopenLogs
-    worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · Waits
-                         · ShuttingDown
+    worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · Holds
+                         · Waits · ShuttingDown
     launcher → mold      Prepare, first and once · Cast
     mold → launcher      Prepared · Born or Unborn, for each Cast
 
@@ -24,6 +24,8 @@ PACKET = 192 * 1024
 MOST_TEXT = 16_000
 """Characters of a text to the launcher: one message must hold it, and JSON writes a character beyond the
 Basic Multilingual Plane in 12 bytes."""
+MOST_NAMES = 16
+"""That a worker tells of what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,10 @@ class Start:
     """Who the worker is and what it serves.
 
     Descriptors: the scoreboard, which has rows for `slots` slots; the receiving end of the slot's inbox; the
-    file that STACKS_SIGNAL dumps into; the inbox's sending end, for the rescue; `shared` sockets that all
-    workers accept from; and then the slot's own listeners, one for each endpoint, bound by the launcher,
-    which keeps a duplicate of each: the escrow.
+    file that STACKS_SIGNAL dumps into; the inbox's sending end, for the rescue; `locks` files (one, or none)
+    whose bytes the worker may lock, opened for it alone; `shared` sockets that all workers accept from; and
+    then the slot's own listeners, one for each endpoint, bound by the launcher, which keeps a duplicate of
+    each: the escrow.
     """
 
     settings: str
@@ -44,6 +47,7 @@ class Start:
     shared: int
     cpu: int | None = None
     """Where all its threads are to run (--pin-cpus)."""
+    locks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,13 @@ class CannotFoster:
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    """The names that the worker holds now (exclusion.py), MOST_NAMES at most: for people to read."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Waits:
     """The drain takes long: for so many requests, of which the oldest has run for `seconds`, if known."""
 
@@ -189,7 +200,7 @@ class Unborn:
 ToWorker: TypeAlias = Start | Drain | Foster | Unfoster | Pass | ReopenLogs
 """What the launcher says."""
 ToLauncher: TypeAlias = (
-    Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | Waits | ShuttingDown
+    Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | Holds | Waits | ShuttingDown
 )
 """What a worker says."""
 ToMold: TypeAlias = Prepare | Cast
@@ -221,7 +232,7 @@ TO_WORKER: Alphabet[ToWorker] = Alphabet(
 )
 """253: SCM_MAX_FD, include/net/scm.h."""
 TO_LAUNCHER: Alphabet[ToLauncher] = Alphabet(
-    _named(Listens, Ready, Failed, LimitReached, Leaving, CannotFoster, Waits, ShuttingDown),
+    _named(Listens, Ready, Failed, LimitReached, Leaving, CannotFoster, Holds, Waits, ShuttingDown),
     most_text=MOST_TEXT,
     most_descriptors=0,
 )

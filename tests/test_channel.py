@@ -28,6 +28,7 @@ from reuseport.messages import (
     Drain,
     Failed,
     Foster,
+    Holds,
     Leaving,
     LimitReached,
     Listens,
@@ -71,6 +72,7 @@ ANSWERS: dict[str, st.SearchStrategy[ToLauncher]] = {
     "LimitReached": st.builds(LimitReached, SIZES),
     "Leaving": st.just(Leaving()),
     "CannotFoster": st.builds(CannotFoster, SIZES),
+    "Holds": st.builds(Holds, st.lists(TEXT, max_size=16).map(tuple)),
     "Waits": st.builds(Waits, SIZES, TEXT, st.none() | st.floats(0, 1e9)),
     "ShuttingDown": st.builds(ShuttingDown, SIZES),
 }

@@ -65,27 +65,34 @@ def notes(status: Status) -> Iterator[str]:
         if not slot["wanted"] and slot["pid"] is None:
             away += 1
             continue
-        for other in (slot["successor"], *slot["predecessors"]):
-            if other is not None:
-                yield (
-                    f"{name}: the worker with pid {other['pid']} (generation {other['generation']}) "
-                    f"is {clean(other['state'])}, too"
-                )
-        for waiting in slot["waiting"]:
-            since = "" if waiting["seconds"] is None else f", for {age(waiting['seconds'])}"
-            yield (
-                f"{name}: the worker with pid {waiting['pid']} waits for {waiting['requests']} requests; "
-                f"the oldest{since}: {clean(waiting['oldest'])}"
-            )
+        yield from _beside(name, slot)
         if slot["foster"] is not None:
             yield f"{name}: slot {slot['foster']} accepts for it"
         if slot["retry_at"] is not None:
             yield f"{name}: it is tried again in {age(slot['retry_at'] - status['now'])}"
         if slot["state"] not in ("ready", "drained") and slot["last_exit"] is not None:
             yield f"{name}: {clean(slot['last_exit'])}"
+    for holder in status["only_one"]:
+        yield f"only one: {clean(holder['name'])} is held in slot {holder['slot']} by pid {holder['pid']}"
     if away:
         slots = "1 slot is" if away == 1 else f"{away} slots are"
         yield f"{slots} scaled away: siblings accept what still comes to the listeners"
+
+
+def _beside(name: str, slot: SlotStatus) -> Iterator[str]:
+    """The slot's other workers, and what those that leave wait for."""
+    for other in (slot["successor"], *slot["predecessors"]):
+        if other is not None:
+            yield (
+                f"{name}: the worker with pid {other['pid']} (generation {other['generation']}) "
+                f"is {clean(other['state'])}, too"
+            )
+    for waiting in slot["waiting"]:
+        since = "" if waiting["seconds"] is None else f", for {age(waiting['seconds'])}"
+        yield (
+            f"{name}: the worker with pid {waiting['pid']} waits for {waiting['requests']} requests; "
+            f"the oldest{since}: {clean(waiting['oldest'])}"
+        )
 
 
 def latest(records: list[dict[str, Any]]) -> list[str]:

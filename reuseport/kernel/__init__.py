@@ -11,6 +11,7 @@ probe         what this kernel does for us, found out by trying
 plan          what a steering program is made for
 decision      what it decides; `assembler` writes it, `bpf` loads it
 steering      the program at work: slot map and attachment
+locks         names that one open file description holds, and the kernel releases
 subreaper     whose children orphans become
 unyielding    calls that keep the interpreter lock, and an alarm that wakes a thread only when it is late
 netstat       counters of the whole host

@@ -28,6 +28,7 @@ from reuseport.launcher.deciding.events import Event
 from reuseport.launcher.deciding.rebalancing import Move, Rebalancing
 from reuseport.launcher.deciding.slots import Policy
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.exclusion import Exclusion
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.molds import Molds
@@ -96,6 +97,7 @@ class Launcher:
         self.tampering = Tampering(
             self._loop, balance, settings.backlog, self._on_undone, alone=not settings.join
         )
+        self.exclusion = Exclusion()
         self._orders = Orders(
             self._loop,
             settings,
@@ -109,6 +111,7 @@ class Launcher:
             self.chronicle,
             self.relief,
             self.tampering,
+            self.exclusion,
             self.feed,
             self._leave,
         )
@@ -144,6 +147,7 @@ class Launcher:
                 self._bare_loop.close()
                 self.relief.close()
                 self.tampering.close()
+                self.exclusion.close()
         if self.exit_code is None and self._broken is None:
             raise RuntimeError("the event loop stopped without an exit code")
         return self.exit_code or (0 if self._broken is None else CUT_SHORT)
@@ -164,6 +168,7 @@ class Launcher:
             self.processes,
             self.ports,
             self.balance,
+            self.exclusion,
             self.chronicle,
             usage,
         )

@@ -17,6 +17,7 @@ from reuseport.launcher.balance import Balance
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Action, Blame, Event
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.exclusion import Exclusion
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.molds import Molds
@@ -54,6 +55,7 @@ class Orders:
         chronicle: Chronicle,
         relief: Relief,
         tampering: Tampering,
+        exclusion: Exclusion,
         feed: Callable[[Event], None],
         leave: Callable[[int], None],
     ) -> None:
@@ -69,6 +71,7 @@ class Orders:
         self._chronicle = chronicle
         self._relief = relief
         self._tampering = tampering
+        self._exclusion = exclusion
         self._feed = feed
         self._leave = leave
 
@@ -147,17 +150,19 @@ class Orders:
         self._workforce.take_on(process)
         self._loop.attempt(partial(self._chronicle.spawned, spawn))
         shared = self._ports.shared_fds()
-        start = Start(
-            settings=self._settings.to_json(),
-            slot=spawn.slot,
-            desk=spawn.desk,
-            generation=spawn.generation,
-            slots=self._balance.scoreboard.slots,
-            shared=len(shared),
-            cpu=self._balance.cpu(spawn.slot),
-        )
         own = [self._balance.scoreboard.fd, receiving, process.stacks, sending]
-        self._send(process, start, [*own, *shared, *listeners])
+        with self._exclusion.opened() as locks:
+            start = Start(
+                settings=self._settings.to_json(),
+                slot=spawn.slot,
+                desk=spawn.desk,
+                generation=spawn.generation,
+                slots=self._balance.scoreboard.slots,
+                shared=len(shared),
+                cpu=self._balance.cpu(spawn.slot),
+                locks=len(locks),
+            )
+            self._send(process, start, [*own, *locks, *shared, *listeners])
 
     def _end(self, worker: int, with_signal: signal.Signals) -> None:
         if (spawn := self._molds.forget(worker)) is not None:

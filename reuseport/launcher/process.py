@@ -67,6 +67,8 @@ class Process:
         """The pidfd has said so."""
         self.deaf = False
         """Its end of the channel is closed, although it lives."""
+        self.holds: tuple[str, ...] = ()
+        """The names that it says it holds (only_one)."""
         self.ended_with: signal.Signals | None = None
         """The last signal the launcher itself sent to end it."""
         self._execution = execution

@@ -23,7 +23,7 @@ from reuseport.launcher.telling import exits, multiprocess
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.watching import strays
-from reuseport.messages import Ready
+from reuseport.messages import Holds, Ready
 from reuseport.packets import ViolationError
 
 DEAF = 1.0
@@ -92,6 +92,8 @@ class Workforce:
                 return
             if isinstance(message, Ready) and process.exited:
                 return  # ready and dead in one turn of the loop: nobody is to drain for a corpse
+            if isinstance(message, Holds):
+                process.holds = message.names
             self._feed(ev.Heard(number, message))
 
     def _on_deaf(self, number: int) -> None:

@@ -14,7 +14,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from reuseport import draining, logs
+from reuseport import draining, exclusion, logs
 from reuseport.channel import Channel
 from reuseport.errors import ConfigurationError
 from reuseport.messages import Failed, Listens, Start, ToWorker
@@ -48,6 +48,7 @@ def main() -> int:
     from reuseport.worker.application import Application, StartupError
     from reuseport.worker.stage import set_stage, tell_where_we_are
 
+    seat = exclusion.sit(fds[4] if order.locks else None)
     settings = set_stage(Settings.from_json(order.settings), order.slot)
     place = logs.worker(order.slot, order.generation)
     try:
@@ -70,7 +71,7 @@ def main() -> int:
         try:
             application = Application(settings)
             runner = end.enter_context(asyncio.Runner(loop_factory=application.get_loop_factory()))
-            runner.run(serve(channel, order, fds, settings, application, access_log))
+            runner.run(serve(channel, order, fds, settings, application, access_log, seat))
             end_soon(0)
         except StartupError as error:
             channel.send(error.failed)
@@ -94,6 +95,7 @@ async def serve(
     settings: Settings,
     application: Application,
     access_log: AccessLog | None,
+    seat: exclusion.Seat | None,
 ) -> None:
     """Load the application and serve it until drained. Raises StartupError."""
     from reuseport.worker.collector import Collector
@@ -118,8 +120,8 @@ async def serve(
         access_log.start(asyncio.get_running_loop())
         state.access_log = access_log
     collector = Collector(desk)
-    shared = [socket.socket(fileno=fd) for fd in fds[4 : 4 + order.shared]]
-    own = [socket.socket(fileno=fd) for fd in fds[4 + order.shared :]]
+    sockets = [socket.socket(fileno=fd) for fd in fds[4 + order.locks :]]
+    shared, own = sockets[: order.shared], sockets[order.shared :]
 
     def on_listen() -> None:
         if settings.gc_freeze:
@@ -140,7 +142,8 @@ async def serve(
         movable = not server.config.is_ssl and server.config.http_protocol_class in PROTOCOLS.values()
         if settings.rescue and movable:
             rescue.start(loop)
-        meter.start(loop, own, [state.look, control.rebalancing.publish, memory.look], rescue.expect)
+        looks = [state.look, control.rebalancing.publish, memory.look, control.tell_held]
+        meter.start(loop, own, looks, rescue.expect)
         control.start(loop)
         control.ready()
 
@@ -149,11 +152,12 @@ async def serve(
     memory = Memory(desk, row)
     inbox = Inbox(fds[1], server, desk)
     rescue = Rescue(fds[3], state, desk, lambda: turning(scoreboard, order.slot))
-    control = Control(channel, server, inbox, meter, rescue, settings)
+    control = Control(channel, server, inbox, meter, rescue, seat, settings)
     server.on_terminate, server.on_waiting = control.on_terminate, control.on_waiting
+    held = () if seat is None else seat.descriptors()
     disown(
         asyncio.get_running_loop(),
-        lambda: (channel.fileno(), *fds[:2], *server.descriptors(), *rescue.descriptors()),
+        lambda: (channel.fileno(), *fds[:2], *held, *server.descriptors(), *rescue.descriptors()),
     )
     await server.serve()
     rescue.end()

@@ -9,10 +9,13 @@ import signal
 
 from reuseport import logs
 from reuseport.channel import Channel, PeerGoneError, close_all
+from reuseport.exclusion import Seat
 from reuseport.messages import (
+    MOST_NAMES,
     CannotFoster,
     Drain,
     Foster,
+    Holds,
     Leaving,
     LimitReached,
     Message,
@@ -47,6 +50,7 @@ class Control:
         inbox: Inbox,
         meter: Meter,
         rescue: Rescue,
+        seat: Seat | None,
         settings: Settings,
     ) -> None:
         self._channel = channel
@@ -56,6 +60,9 @@ class Control:
         self._rescue = rescue
         self._fostering = Fostering(server, meter.desk)
         self.rebalancing = Rebalancing(server.server_state, meter.desk)
+        self._seat = seat
+        self._told: tuple[str, ...] = ()
+        """The names that we have said we hold."""
         self._graceful_timeout = settings.graceful_timeout
         self._leaving = False
         self._departure: Departure | None = None
@@ -75,6 +82,13 @@ class Control:
     def ready(self) -> None:
         """The listeners accept."""
         self._send(Ready())
+
+    def tell_held(self) -> None:
+        """Say what the application holds, if that has changed. Called ten times a second at most."""
+        held = () if self._seat is None else self._seat.held()[:MOST_NAMES]
+        if held != self._told:
+            self._told = held
+            self._send(Holds(held))
 
     def _on_readable(self) -> None:  # noqa: C901 - one branch an order is the point
         try:

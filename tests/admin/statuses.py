@@ -27,6 +27,7 @@ def status(slots: int | list[SlotStatus] = 4, **changes: Any) -> Status:
         "ready": len(given),
         "balance": {"rule": "least-loaded", "level": 2, "reason": "steered"},
         "slots": given,
+        "only_one": [],
         "spawns": {"start": len(given), "crash": 1},
         "exits": {"SIGKILL": 1},
         "reloads": {"done": 1, "aborted": 0},

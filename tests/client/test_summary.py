@@ -49,13 +49,15 @@ def test_what_the_table_does_not_show_is_noted() -> None:
         slot_status(4, waiting=[{"pid": 8, "requests": 3, "oldest": "GET /live\x1b", "seconds": 95.0}]),
         slot_status(5, waiting=[{"pid": 7, "requests": 1, "oldest": "GET /", "seconds": None}]),
     ]
-    assert list(notes(status(slots))) == [
+    holders = [{"name": "mail\x1b", "slot": 3, "pid": 4715}]
+    assert list(notes(status(slots, only_one=holders))) == [
         "slot 0: the worker with pid 9 (generation 3) is starting, too",
         "slot 1: slot 0 accepts for it",
         "slot 1: it is tried again in 4s",
         "slot 1: it was killed",
         r"slot 4: the worker with pid 8 waits for 3 requests; the oldest, for 1m35s: GET /live\x1b",
         "slot 5: the worker with pid 7 waits for 1 requests; the oldest: GET /",
+        r"only one: mail\x1b is held in slot 3 by pid 4715",
         "1 slot is scaled away: siblings accept what still comes to the listeners",
     ]
 

@@ -16,6 +16,7 @@ from reuseport.launcher.balance import Balance, Choice
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Action, Event
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.exclusion import Exclusion
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.operator import Operator
 from reuseport.launcher.ports import Ports
@@ -39,13 +40,14 @@ class Server:
         self.chronicle = Chronicle(Totals(Readings(scoreboard)))
         self.actions: list[Action] = []
         self.errors: list[Exception] = []
-        usage = Usage()
+        usage, self.exclusion = Usage(), Exclusion()
         overview = Overview(
             Settings(),
             self.supervisor,
             {},
             Ports([], []),
             Balance(Choice("hash", "a test", Level.HASHED), scoreboard, None, 2),
+            self.exclusion,
             self.chronicle,
             usage,
         )
@@ -79,7 +81,9 @@ class Server:
 def server() -> Iterator[Server]:
     board = Scoreboard.create(6)
     with contextlib.closing(asyncio.new_event_loop()) as loop:
-        yield Server(board, loop)
+        made = Server(board, loop)
+        yield made
+        made.exclusion.close()
     board.close()
 
 

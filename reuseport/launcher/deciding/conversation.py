@@ -13,6 +13,7 @@ from types import MappingProxyType
 from reuseport.messages import (
     CannotFoster,
     Failed,
+    Holds,
     Leaving,
     LimitReached,
     Listens,
@@ -43,14 +44,17 @@ CONVERSATION: Mapping[tuple[Said, type[ToLauncher]], Said] = MappingProxyType(
         (Said.LISTENS, Ready): Said.READY,
         (Said.LISTENS, Failed): Said.FAILED,
         (Said.LISTENS, Leaving): Said.LISTENS,
+        (Said.LISTENS, Holds): Said.LISTENS,
         (Said.READY, LimitReached): Said.READY,
         (Said.READY, Leaving): Said.READY,
         (Said.READY, CannotFoster): Said.READY,
+        (Said.READY, Holds): Said.READY,
         (Said.READY, Waits): Said.READY,
         (Said.READY, ShuttingDown): Said.SHUTTING_DOWN,
         # The last answer may have been the one too many.
         (Said.SHUTTING_DOWN, LimitReached): Said.SHUTTING_DOWN,
         (Said.SHUTTING_DOWN, Leaving): Said.SHUTTING_DOWN,
+        (Said.SHUTTING_DOWN, Holds): Said.SHUTTING_DOWN,
     }
 )
 

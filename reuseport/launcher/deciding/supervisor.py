@@ -31,6 +31,7 @@ from reuseport.launcher.deciding.slots import Policy, Slot, Stage, Worker
 from reuseport.messages import (
     CannotFoster,
     Failed,
+    Holds,
     Leaving,
     LimitReached,
     Listens,
@@ -185,8 +186,8 @@ class Supervisor:
             case ShuttingDown(cut_off) if worker.phase is Phase.DRAINING:
                 self._ending.cut_short |= self._ending.decided and cut_off > 0
                 self._roster.let_shut_down(worker, self._ending.shutdown_limit(), now)
-            case Waits() | ShuttingDown():
-                pass  # it is condemned; or it serves, and nothing follows from what is not true
+            case Waits() | ShuttingDown() | Holds():
+                pass  # nothing follows, whether it is true or not
 
     def _on_ready(self, worker: Worker, now: float) -> None:
         worker.phase = after(worker.phase, Cue.LISTENING)

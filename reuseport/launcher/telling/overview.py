@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from reuseport import __version__
 from reuseport.instance import (
+    HolderStatus,
     KernelStatus,
     QueueStatus,
     ReloadStatus,
@@ -25,17 +26,20 @@ from reuseport.launcher.balance import Balance
 from reuseport.launcher.deciding.phases import Phase
 from reuseport.launcher.deciding.slots import Slot, Worker
 from reuseport.launcher.deciding.supervisor import Supervisor
+from reuseport.launcher.exclusion import Exclusion
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.usage import NOTHING, Usage
-from reuseport.messages import Waits
+from reuseport.messages import MOST_NAMES, Waits
 from reuseport.printable import printable
 from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, Desk
 from reuseport.settings.table import Settings
 
 MOST_OLDEST = 250
 """Characters of what a worker says it waits for."""
+MOST_NAME = 100
+"""And of what it holds."""
 
 
 class Overview:
@@ -48,6 +52,7 @@ class Overview:
         processes: Mapping[int, Process],
         ports: Ports,
         balance: Balance,
+        exclusion: Exclusion,
         chronicle: Chronicle,
         usage: Usage,
     ) -> None:
@@ -56,6 +61,7 @@ class Overview:
         self._processes = processes
         self._ports = ports
         self._balance = balance
+        self._exclusion = exclusion
         self._chronicle = chronicle
         self._totals = chronicle.totals
         self._readings = chronicle.totals.readings
@@ -85,6 +91,7 @@ class Overview:
                 "reason": choice.reason,
             },
             "slots": slots,
+            "only_one": self._holders(),
             "spawns": dict(totals.spawns),
             "exits": dict(totals.exits),
             "reloads": dict(totals.reloads),
@@ -230,6 +237,15 @@ class Overview:
             "length": sum(queue.waiting for queue in queues),
             "limit": sum(queue.limit for queue in queues),
         }
+
+    def _holders(self) -> list[HolderStatus]:
+        """Who says that it holds what, as far as the kernel knows of a holder."""
+        return [
+            {"name": printable(name[:MOST_NAME]), "slot": process.spawn.slot, "pid": process.pid}
+            for process in self._processes.values()
+            for name in process.holds[:MOST_NAMES]
+            if self._exclusion.is_held(name)
+        ]
 
     def _reload(self) -> ReloadStatus | None:
         progress = self._supervisor.reloading()

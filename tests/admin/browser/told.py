@@ -68,6 +68,7 @@ def status(slots: list[Told], now: float = 2000.0, **different: Any) -> Told:
         "ready": sum(slot["wanted"] and slot["state"] == "ready" for slot in slots),
         "balance": {"rule": "least-loaded", "level": 2, "reason": "steered"},
         "slots": slots,
+        "only_one": [],
         "spawns": {"start": len(slots)},
         "exits": {},
         "reloads": {"done": 0, "aborted": 0},

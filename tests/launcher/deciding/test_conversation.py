@@ -16,6 +16,7 @@ from reuseport.messages import (
     CannotFoster,
     Failed,
     Foster,
+    Holds,
     Leaving,
     LimitReached,
     Listens,
@@ -33,6 +34,7 @@ MESSAGES: list[ToLauncher] = [
     LimitReached(7),
     Leaving(),
     CannotFoster(1),
+    Holds(("scheduler",)),
     Waits(2, "GET /", None),
     ShuttingDown(0),
 ]
