@@ -4,7 +4,7 @@
     worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · Holds
                          · Waits · ShuttingDown
     launcher → mold      Prepare, first and once · Cast
-    mold → launcher      Prepared · Born or Unborn, for each Cast
+    mold → launcher      Failed, or Prepared · Born or Unborn, for each Cast
 
 Whole numbers are 0 to 2**53, seconds 0 to 1e9. Slots are named by their numbers; the descriptors that belong
 to a message are the launcher's to add.
@@ -205,7 +205,7 @@ ToLauncher: TypeAlias = (
 """What a worker says."""
 ToMold: TypeAlias = Prepare | Cast
 """What the launcher says to a mold."""
-FromMold: TypeAlias = Prepared | Born | Unborn
+FromMold: TypeAlias = Failed | Prepared | Born | Unborn
 """What a mold says."""
 Message: TypeAlias = ToWorker | ToLauncher | ToMold | FromMold
 
@@ -240,7 +240,7 @@ TO_LAUNCHER: Alphabet[ToLauncher] = Alphabet(
 
 TO_MOLD: Alphabet[ToMold] = Alphabet(_named(Prepare, Cast), most_text=PACKET, most_descriptors=1)
 FROM_MOLD: Alphabet[FromMold] = Alphabet(
-    _named(Prepared, Born, Unborn), most_text=MOST_TEXT, most_descriptors=0
+    _named(Failed, Prepared, Born, Unborn), most_text=MOST_TEXT, most_descriptors=0
 )
 
 ALPHABETS: tuple[Alphabet[Any], ...] = (TO_WORKER, TO_LAUNCHER, TO_MOLD, FROM_MOLD)

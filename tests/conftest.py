@@ -26,6 +26,10 @@ with contextlib.suppress(ModuleNotFoundError):  # the environments of tests/appl
 PATIENCE = 30.0
 """Seconds to wait for any event: generous, for a loaded machine; a test that passes never needs it."""
 
+MOLD = {name: value for name, value in os.environ.items() if name == "REUSEPORT_MOLD"}
+"""Of all settings in our own environment the one that holds for tests: REUSEPORT_MOLD=false scripts/test has
+every worker executed. The others would change what is tested."""
+
 APPS = Path(__file__).parent / "apps"
 """The applications that tests serve; on the workers' import path."""
 
@@ -147,14 +151,23 @@ class Launched:
     def pid(self) -> int:
         return self.popen.pid
 
+    def children(self) -> list[psutil.Process]:
+        """All that the launcher has started, without its molds."""
+        return children(self.pid)
+
+    def molds(self) -> list[psutil.Process]:
+        """Those that live."""
+        found = psutil.Process(self.pid).children()
+        return [child for child in found if "reuseport.mold" in command(child)]
+
     def workers(self) -> dict[int, int]:
         """Pid of the newest living worker process by slot."""
         found: dict[int, int] = {}
-        for child in psutil.Process(self.pid).children():
+        for child in self.children():
             try:
-                command = child.cmdline()
-                if "--slot" in command and child.status() != psutil.STATUS_ZOMBIE:
-                    slot = int(command[command.index("--slot") + 1])
+                words = child.cmdline()
+                if "--slot" in words and child.status() != psutil.STATUS_ZOMBIE:
+                    slot = int(words[words.index("--slot") + 1])
                     found[slot] = max(child.pid, found.get(slot, 0))
             except psutil.NoSuchProcess:
                 continue
@@ -179,6 +192,20 @@ class Launched:
 
 
 Launch = Callable[..., Launched]
+
+
+def children(launcher: int) -> list[psutil.Process]:
+    """All that this launcher has started and that live, without its molds: they come and go as they like."""
+    found = {child: command(child) for child in psutil.Process(launcher).children()}
+    return [child for child, words in found.items() if words and "reuseport.mold" not in words]
+
+
+def command(process: psutil.Process) -> list[str]:
+    """Its command line; nothing when it is about to be gone, as a zombie has none (proc_pid_cmdline(5))."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def zombies(parent: int) -> list[psutil.Process]:
@@ -253,7 +280,7 @@ def launching(directory: Path) -> Iterator[Launch]:
         apps = [] if "--app-dir" in given else ["--app-dir", str(APPS)]
         server = Launched(
             [*arguments, *address, *apps],
-            {**inherited, **(env or {})},
+            {**inherited, **MOLD, **(env or {})},
             cwd or directory,
             wrapper or [],
             module,

@@ -31,7 +31,7 @@ from reuseport.launcher.execution import Execution, execute
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.process import Expected, Process, worker_environment
-from reuseport.messages import FROM_MOLD, Born, Cast, FromMold, Prepare, Prepared, Unborn
+from reuseport.messages import FROM_MOLD, Born, Cast, Failed, FromMold, Prepare, Prepared, Unborn
 from reuseport.packets import ViolationError
 from reuseport.settings.table import Settings
 
@@ -64,6 +64,8 @@ class Mold:
             undo.pop_all()
         self.prepared = False
         self.condemned = False
+        self.failed: str | None = None
+        """Why it never comes to anything, in its own words."""
         self.owed = 0
         """Answers to orders: it has nothing else to say."""
         self.expected: dict[int, tuple[Expected, asyncio.TimerHandle]] = {}
@@ -253,7 +255,8 @@ class Molds:
         self._molds.remove(mold)
         self._release(mold)
         if mold.generation in self._wanted:
-            self._lost(mold.generation, "is gone" if status is None else f"is gone, with status {status}")
+            gone = "is gone" if status is None else f"is gone, with status {status}"
+            self._lost(mold.generation, gone if mold.failed is None else f"has failed: {mold.failed}")
 
     # ── messages ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -268,24 +271,28 @@ class Molds:
             self._condemn(mold, str(error))
             return
         for message, _ in received:
-            if mold.condemned:
-                return
-            match message:
-                case Prepared() if mold.prepared:
-                    self._condemn(mold, "it says that it is prepared again, which nobody has asked")
-                case Born() | Unborn() if not mold.owed:
-                    self._condemn(mold, "it says that it has forked, or not, whom nobody has ordered")
-                case Prepared():
-                    mold.prepared = True
-                    self._losses = 0
-                    log.debug("the mold of generation %d is ready (pid %d)", mold.generation, mold.pid)
-                case Born(worker, pid):
-                    mold.owed -= 1
-                    self._bear(mold, worker, pid)
-                case Unborn(worker, text):
-                    mold.owed -= 1
-                    log.warning("the mold of generation %d cannot fork: %s", mold.generation, text)
-                    self._instead(mold, worker)
+            if not mold.condemned:
+                self._hear(mold, message)
+
+    def _hear(self, mold: Mold, message: FromMold) -> None:
+        match message:
+            case Failed() | Prepared() if mold.prepared or mold.failed is not None:
+                self._condemn(mold, "it says that it is prepared, or not, again, which nobody has asked")
+            case Born() | Unborn() if not mold.owed:
+                self._condemn(mold, "it says that it has forked, or not, whom nobody has ordered")
+            case Failed(_, text):
+                mold.failed = text
+            case Prepared():
+                mold.prepared = True
+                self._losses = 0
+                log.debug("the mold of generation %d is ready (pid %d)", mold.generation, mold.pid)
+            case Born(worker, pid):
+                mold.owed -= 1
+                self._bear(mold, worker, pid)
+            case Unborn(worker, text):
+                mold.owed -= 1
+                log.warning("the mold of generation %d cannot fork: %s", mold.generation, text)
+                self._instead(mold, worker)
 
     def _bear(self, mold: Mold, worker: int, pid: int) -> None:
         if worker not in mold.expected:

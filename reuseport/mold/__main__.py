@@ -17,13 +17,13 @@ import select
 import sys
 from importlib import import_module
 
-from reuseport.agreement import AGREEMENT
+from reuseport.agreement import AGREEMENT, objection
 from reuseport.channel import Channel, PeerGoneError
-from reuseport.messages import TO_MOLD, Born, Cast, Prepare, Prepared, ToMold, Unborn
+from reuseport.messages import TO_MOLD, Born, Cast, Failed, Prepare, Prepared, ToMold, Unborn
 from reuseport.mold.casting import cast
 from reuseport.mold.title import be_called
 from reuseport.settings.table import Settings
-from reuseport.worker.begin import tied
+from reuseport.worker.begin import NOT_BEGUN, tied
 from reuseport.worker.stage import import_ours
 
 
@@ -31,6 +31,9 @@ def main() -> int:
     """Run one mold; in each process that it forks, one worker."""
     arguments, end = tied(sys.argv[1:])
     channel = Channel(end, TO_MOLD)
+    if (why := objection(arguments.agreement)) is not None:
+        channel.send(Failed("operator", why))
+        return NOT_BEGUN
     # What it would find here is found by all workers, and finding it moves memory that they could share.
     gc.disable()
     while True:

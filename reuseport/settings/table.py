@@ -100,7 +100,7 @@ class Settings:
         variables=("WEB_CONCURRENCY",),
     )
     mold: bool = _workers(
-        False,
+        True,
         SWITCH,
         "Fork workers from a process that has imported what they share.",
         "--mold/--no-mold",

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.conftest import PATIENCE
+from tests.conftest import MOLD, PATIENCE
 
 
 @contextmanager
@@ -47,10 +47,11 @@ def meet_all(asking: httpx.Client, url: str, workers: int) -> Mapping[int, Any]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without anything that is a setting."""
+    """Ours, without anything that is a setting, unless it is one that holds for all tests."""
     last_names = ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
     prefixes = ("REUSEPORT_", "UVICORN_")
-    return {k: v for k, v in os.environ.items() if not k.startswith(prefixes) and k not in last_names}
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(prefixes) and k not in last_names}
+    return {**ours, **MOLD}
 
 
 @contextmanager

@@ -218,6 +218,6 @@ def settled(server: Launched, workers: int) -> None:
     """Until so many workers are left and no other process of theirs: every predecessor has gone."""
 
     def number() -> int:
-        return sum(lives(child) for child in psutil.Process(server.pid).children())
+        return sum(lives(child) for child in server.children())
 
     wait_until(lambda: number() == workers, lambda: server.output)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import APPS, PATIENCE, Launch
+from tests.conftest import APPS, PATIENCE, Launch, children
 from tests.whole.clients import environment, kept_port
 from tests.whole.lines import wait_until
 from tests.whole.traffic import ask
@@ -59,18 +59,18 @@ class Defective:
         wait_until(lambda: words in self.log.read_text(), self.log.read_text)
 
     def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.popen.pid).children()
+        return children(self.popen.pid)
 
 
 @pytest.fixture
 def defective(tmp_path: Path) -> Iterator[Defective]:
     with kept_port() as port:
         server = Defective(tmp_path, port)
-        children = server.children()
+        started = server.children()
         yield server
         server.popen.kill()
         server.popen.wait()
-        for child in children:
+        for child in started:
             if child.is_running():
                 child.kill()
 

@@ -19,6 +19,7 @@ from tests.whole.clients import client
 from tests.whole.lines import lives, wait_until
 
 ROOT = Path(__file__).parents[2]
+EXECUTED = ("--workers", "1", "--no-mold")
 
 
 class Interpreter:
@@ -70,7 +71,7 @@ def unexecuted(server: Launched) -> int:
 def test_an_interpreter_that_does_not_open_holds_up_nobody_else(
     launch: Launch, interpreter: Interpreter
 ) -> None:
-    server = launch("plain:app", "--workers", "1", wrapper=interpreter.wrapper()).ready(1)
+    server = launch("plain:app", *EXECUTED, wrapper=interpreter.wrapper()).ready(1)
     with interpreter.hangs() as reached:
         server.signal(signal.SIGTTIN)
         reached()
@@ -85,7 +86,7 @@ def test_an_interpreter_that_does_not_open_holds_up_nobody_else(
 
 
 def test_a_stop_waits_for_no_interpreter(launch: Launch, interpreter: Interpreter) -> None:
-    server = launch("plain:app", "--workers", "1", wrapper=interpreter.wrapper()).ready(1)
+    server = launch("plain:app", *EXECUTED, wrapper=interpreter.wrapper()).ready(1)
     with interpreter.hangs() as reached:
         server.signal(signal.SIGTTIN)
         reached()
@@ -96,7 +97,7 @@ def test_a_stop_waits_for_no_interpreter(launch: Launch, interpreter: Interprete
 def test_a_signal_to_a_copy_of_the_launcher_is_not_the_launchers(
     number: signal.Signals, launch: Launch, interpreter: Interpreter
 ) -> None:
-    server = launch("plain:app", "--workers", "1", wrapper=interpreter.wrapper()).ready(1)
+    server = launch("plain:app", *EXECUTED, wrapper=interpreter.wrapper()).ready(1)
     with interpreter.hangs() as reached:
         server.signal(signal.SIGTTIN)
         reached()
@@ -108,7 +109,7 @@ def test_a_signal_to_a_copy_of_the_launcher_is_not_the_launchers(
 
 
 def test_a_copy_of_the_launcher_keeps_nothing_open(launch: Launch, interpreter: Interpreter) -> None:
-    server = launch("plain:app", "--workers", "1", wrapper=interpreter.wrapper()).ready(1)
+    server = launch("plain:app", *EXECUTED, wrapper=interpreter.wrapper()).ready(1)
     workers = [psutil.Process(pid) for pid in server.workers().values()]
     with interpreter.hangs() as reached:
         server.signal(signal.SIGTTIN)
@@ -122,14 +123,16 @@ def test_a_copy_of_the_launcher_keeps_nothing_open(launch: Launch, interpreter: 
     assert server.count("slot 0: the launcher is gone: draining") == 1
 
 
-def test_an_interpreter_that_is_not_there(launch: Launch) -> None:
+@pytest.mark.parametrize("mold", ["--mold", "--no-mold"])
+def test_an_interpreter_that_is_not_there(launch: Launch, mold: str) -> None:
     packages = ":".join([str(ROOT), *site.getsitepackages()])
     real = Path(sys.executable).resolve()
     # Its name is what it is called by (sys.executable).
     script = f'shift; exec -a /nowhere/python {real} "$@"'
     wrapper = ["env", f"PYTHONPATH={packages}", "bash", "-c", script, "bash"]
-    server = launch("plain:app", "--workers", "2", "--reload", wrapper=wrapper)
+    server = launch("plain:app", "--workers", "2", "--reload", mold, wrapper=wrapper)
     assert server.wait() == 2
     assert server.count("slot . could not start: .*No such file or directory: '/nowhere/python'") == 1
     assert server.count("could not start, for the same reason") == 1
+    assert server.count("mold of generation 1 has failed: .*'/nowhere/python'") == (mold == "--mold")
     assert server.count("changes were not watched: .*'/nowhere/python'") == 1

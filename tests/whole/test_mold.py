@@ -19,25 +19,12 @@ import psutil
 import pytest
 
 from reuseport.channel import Channel
-from reuseport.messages import TO_MOLD, Born, FromMold, Message, Prepared, Unborn
+from reuseport.messages import TO_MOLD, Born, Failed, FromMold, Message, Prepared, Unborn
 from reuseport.packets import encode
-from tests.conftest import PATIENCE, Launch, Launched, zombies
+from tests.conftest import PATIENCE, Launch, Launched, command, zombies
 
 DEBUG = ("--mold", "--log-level", "debug")
 PIDFD_OPEN, PIDFD_GETFD = 434, 438  # include/uapi/asm-generic/unistd.h
-
-
-def molds(server: Launched) -> list[psutil.Process]:
-    """Those that live."""
-    children = psutil.Process(server.pid).children()
-    return [child for child in children if "reuseport.mold" in _command(child)]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:
-        return []
 
 
 @pytest.fixture
@@ -51,12 +38,12 @@ def test_workers_are_children_of_the_launcher_and_called_as_if_executed(server: 
     workers = server.workers()
     assert set(workers) == {0, 1}
     assert all(psutil.Process(pid).ppid() == server.pid for pid in workers.values())
-    assert all("reuseport.worker" in _command(psutil.Process(pid)) for pid in workers.values())
+    assert all("reuseport.worker" in command(psutil.Process(pid)) for pid in workers.values())
     assert httpx.get(server.url).json()["slot"] in {"0", "1"}
     os.kill(workers[1], signal.SIGKILL)
     server.wait_for(rf"worker in slot 1 \(pid {workers[1]}\) was killed by SIGKILL")
     server.wait_for(r"slot 1 is ready \(generation 1, .* reason: crash\)")
-    assert len(molds(server)) == 1
+    assert len(server.molds()) == 1
     assert server.stop() == 0
 
 
@@ -67,18 +54,18 @@ def test_they_share_no_random_numbers(launch: Launch) -> None:
 
 
 def test_without_one_they_are_executed(launch: Launch) -> None:
-    server = launch("plain:app", "--workers", "2").ready(2)
-    assert molds(server) == []
+    server = launch("plain:app", "--workers", "2", "--no-mold").ready(2)
+    assert server.molds() == []
     assert set(server.workers()) == {0, 1}
     assert server.stop() == 0
 
 
 def test_a_reload_brings_its_own_and_ends_the_old_one(server: Launched) -> None:
-    (old,) = molds(server)
+    (old,) = server.molds()
     server.signal(signal.SIGHUP)
     server.wait_for("generation 2 serves in every slot")
     old.wait(30)
-    (new,) = molds(server)
+    (new,) = server.molds()
     assert new.pid != old.pid
     assert server.stop() == 0
     assert not psutil.pid_exists(new.pid)
@@ -88,19 +75,19 @@ def test_an_aborted_reload_leaves_the_old_one(launch: Launch, tmp_path: Path) ->
     module = tmp_path / "fickle.py"
     module.write_text("async def app(scope, receive, send): ...\n")
     server = launch("fickle:app", "--app-dir", str(tmp_path), "--lifespan", "off", *DEBUG).ready(1)
-    (old,) = molds(server)
+    (old,) = server.molds()
     module.write_text("raise RuntimeError('not today')\n")
     server.signal(signal.SIGHUP)
     server.wait_for("reload to generation 2 aborted")
     module.write_text("async def app(scope, receive, send): ...\n")
     os.kill(server.workers()[0], signal.SIGKILL)
     server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
-    assert [mold.pid for mold in molds(server)] == [old.pid]
+    assert [mold.pid for mold in server.molds()] == [old.pid]
     assert server.stop() == 0
 
 
 def test_one_that_is_killed_hurts_nobody_and_is_followed_by_another(server: Launched) -> None:
-    (mold,) = molds(server)
+    (mold,) = server.molds()
     before = server.workers()
     mold.kill()
     server.wait_for("the mold of generation 1 is gone, with status -9; workers are executed afresh")
@@ -108,12 +95,12 @@ def test_one_that_is_killed_hurts_nobody_and_is_followed_by_another(server: Laun
     server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
     assert server.workers()[1] == before[1]
     server.wait_for("the mold of generation 1 is ready")
-    assert len(molds(server)) == 1
+    assert len(server.molds()) == 1
     assert server.stop() == 0
 
 
 def test_one_that_does_not_answer_is_killed_and_the_worker_executed(server: Launched) -> None:
-    (mold,) = molds(server)
+    (mold,) = server.molds()
     mold.suspend()
     os.kill(server.workers()[0], signal.SIGKILL)
     server.wait_for("the mold of generation 1 is killed: it does not answer")
@@ -122,7 +109,7 @@ def test_one_that_does_not_answer_is_killed_and_the_worker_executed(server: Laun
 
 
 def test_a_stop_does_not_wait_for_who_was_never_born(server: Launched) -> None:
-    (mold,) = molds(server)
+    (mold,) = server.molds()
     mold.suspend()
     os.kill(server.workers()[0], signal.SIGKILL)
     server.wait_for("worker in slot 0 .* was killed by SIGKILL")
@@ -131,7 +118,7 @@ def test_a_stop_does_not_wait_for_who_was_never_born(server: Launched) -> None:
 
 def test_a_worker_that_dies_unborn_is_no_stray(server: Launched) -> None:
     """It is killed before the launcher has heard of its birth: its exit is told as any other's."""
-    (mold,) = molds(server)
+    (mold,) = server.molds()
     mold.suspend()
     launcher = psutil.Process(server.pid)
     os.kill(server.workers()[0], signal.SIGKILL)
@@ -163,7 +150,7 @@ def _wait_for_child(parent: psutil.Process, known: set[int]) -> psutil.Process:
 
 def channel_of(mold: psutil.Process) -> socket.socket:
     """The mold's end of its channel, in our hands as well; skips where that is not allowed."""
-    arguments = _command(mold)
+    arguments = command(mold)
     channel = int(arguments[arguments.index("--channel") + 1])
     libc = ctypes.CDLL(None, use_errno=True)
     pidfd = libc.syscall(PIDFD_OPEN, mold.pid, 0)
@@ -177,7 +164,7 @@ def channel_of(mold: psutil.Process) -> socket.socket:
 @pytest.fixture
 def liar(server: Launched) -> Iterator[Channel[FromMold]]:
     """The mold's end of its channel, in our hands; the mold is stopped."""
-    (mold,) = molds(server)
+    (mold,) = server.molds()
     mold.suspend()
     end = Channel(channel_of(mold), TO_MOLD)
     yield end  # type: ignore[misc]
@@ -212,7 +199,7 @@ def test_what_is_no_message_condemns_it(server: Launched, liar: Channel[FromMold
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("message", [Prepared(), Born(999, 1), Unborn(999, "no")])
+@pytest.mark.parametrize("message", [Prepared(), Failed("operator", "no"), Born(999, 1), Unborn(999, "no")])
 def test_one_that_says_what_nobody_asked_is_killed_at_once(
     server: Launched, liar: Channel[FromMold], message: Message
 ) -> None:

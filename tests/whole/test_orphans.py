@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from reuseport.worker.__main__ import LAST_GRACE
-from tests.conftest import PATIENCE, Launch, Launched, zombies
+from tests.conftest import PATIENCE, Launch, Launched, children, zombies
 from tests.whole.lines import wait_until
 
 NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
@@ -38,6 +38,12 @@ def wait_until_gone(pidfds: list[int], patience: float = PATIENCE) -> None:
         assert readable
 
 
+def all_of(server: Launched) -> list[int]:
+    """A pidfd of each of its workers and molds."""
+    pids = [*server.workers().values(), *(mold.pid for mold in server.molds())]
+    return [os.pidfd_open(pid) for pid in pids]
+
+
 def ask(server: Launched, path: str) -> http.client.HTTPConnection:
     """A request that a worker has begun to answer."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
@@ -48,7 +54,7 @@ def ask(server: Launched, path: str) -> http.client.HTTPConnection:
 
 def test_idle_workers_end_with_the_launcher(launch: Launch) -> None:
     server = launch("plain:app", "--workers", "2").ready(2)
-    pidfds = [os.pidfd_open(pid) for pid in server.workers().values()]
+    pidfds = all_of(server)
     kill_launcher(server)
     wait_until_gone(pidfds)
     server.wait()
@@ -60,7 +66,7 @@ def test_request_in_flight_is_answered_without_the_launcher(launch: Launch, tmp_
     release = tmp_path / "release"
     server = launch("diary:app", "--workers", "2").ready(2)
     pids = server.workers()
-    pidfds = [os.pidfd_open(pid) for pid in pids.values()]
+    pidfds = all_of(server)
     connection = ask(server, f"/hold?until={release}")
     kill_launcher(server)
     for _ in pids:
@@ -79,14 +85,14 @@ def test_worker_that_still_imports_dies_with_the_launcher(launch: Launch, tmp_pa
     server = launch("slow:app", "--app-dir", str(tmp_path), "--workers", "2")
     for _ in range(2):
         server.wait_for("importing")
-    pidfds = [os.pidfd_open(pid) for pid in server.workers().values()]
+    pidfds = all_of(server)
     kill_launcher(server)
     wait_until_gone(pidfds)
 
 
 def test_blocked_worker_ends_itself_in_time(launch: Launch) -> None:
     server = launch("diary:app", "--workers", "2", "--graceful-timeout", "1s").ready(2)
-    pidfds = [os.pidfd_open(pid) for pid in server.workers().values()]
+    pidfds = all_of(server)
     connection = ask(server, "/block?s=600")
     kill_launcher(server)
     wait_until_gone(pidfds, patience=1 + LAST_GRACE + PATIENCE)
@@ -117,7 +123,7 @@ def adopted_by(launcher: psutil.Process) -> psutil.Process:
     """The sleep that /stray left behind, once its parent is gone and it is what it is to be."""
 
     def strays() -> list[psutil.Process]:
-        return [child for child in launcher.children() if child.name() == "sleep"]
+        return [child for child in children(launcher.pid) if child.name() == "sleep"]
 
     wait_until(lambda: len(strays()) == 1)
     return strays()[0]
@@ -132,7 +138,7 @@ def test_as_pid_1_it_reaps_strays_and_stops(launch: Launch, namespace: list[str]
     stray.kill()
     # Its pid is free again only when its parent has reaped it: until then psutil finds the zombie.
     wait_until_reaped(stray)
-    assert len(launcher.children()) == 2
+    assert len(children(launcher.pid)) == 2
     launcher.send_signal(signal.SIGTERM)
     assert server.wait() == 0
     assert server.count("lifespan shutdown in slot") == 2
@@ -141,7 +147,7 @@ def test_as_pid_1_it_reaps_strays_and_stops(launch: Launch, namespace: list[str]
 def test_as_pid_1_it_tells_strays_from_workers(launch: Launch, namespace: list[str]) -> None:
     server = launch("diary:app", "--workers", "2", wrapper=namespace).ready(2)
     launcher = inner_launcher(server)
-    workers = launcher.children()
+    workers = children(launcher.pid)
     assert httpx.get(f"{server.url}/stray", timeout=PATIENCE).status_code == 200
     stray = adopted_by(launcher)
     # All die before the launcher looks: whatever the kernel offers first, each has its own kind of end.

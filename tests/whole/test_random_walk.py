@@ -51,6 +51,8 @@ class Walk:
             self.terminate: 3,
             self.stop: 2,
             self.go_on: 4,
+            self.kill_mold: 2,
+            self.stop_mold: 1,
         }
         (step,) = self.rng.choices(list(steps), list(steps.values()))
         self.steps.append(step.__name__)
@@ -93,13 +95,30 @@ class Walk:
         if not self._stopped:  # somebody must be left
             self._stopped.add(self._send(signal.SIGSTOP))
 
+    def kill_mold(self) -> None:
+        self._send_mold(signal.SIGKILL)
+
+    def stop_mold(self) -> None:
+        """It does not answer, until it goes on or is found out."""
+        if (pid := self._send_mold(signal.SIGSTOP)) is not None:
+            self._stopped.add(pid)
+
+    def _send_mold(self, number: signal.Signals) -> int | None:
+        """To any of them, if there is one: which, also one that imports or forks just now."""
+        found = sorted(mold.pid for mold in self.server.molds())
+        if not found:
+            return None
+        pid = self.rng.choice(found)
+        self._try(pid, number)
+        return pid
+
     def go_on(self) -> None:
         while self._stopped:
             self._try(self._stopped.pop(), signal.SIGCONT)
 
     def _send(self, number: signal.Signals, but: set[int] | None = None) -> int:
         """To a process of any slot in any phase."""
-        children = [child.pid for child in psutil.Process(self.server.pid).children()]
+        children = [child.pid for child in self.server.children()]
         pid = self.rng.choice(sorted(set(children) - (but or set())) or [0])
         if but is not None:
             but.add(pid)
@@ -118,8 +137,10 @@ def test_random_walk(launch: Launch) -> None:
     print(f"REUSEPORT_TEST_WALK={seconds}:{seed}")  # noqa: T201 - pytest shows it when the test fails
     # Without control: commands of other tests ask every launcher there is, and a visitor costs a descriptor.
     server = launch("stubborn:app", "--workers", "2", "--no-access-log", "--no-control").ready(2)
+    molds = len(server.molds())  # none if REUSEPORT_MOLD says so
     launcher = psutil.Process(server.pid)
-    # Of each slot its listener and both ends of its inbox, of each worker its pidfd, its channel, its stacks.
+    # Of each slot its listener and both ends of its inbox, of each worker its pidfd, its channel, its stacks;
+    # of the mold its pidfd and its channel, now and in the end.
     base = launcher.num_fds() - 2 * 3 - 2 * 3
     walk = Walk(server, random.Random(seed))
     posts = Posts(server.port, clients=4, seed=int(seed), blocking=0.02, longest=150.0)
@@ -139,6 +160,7 @@ def test_random_walk(launch: Launch) -> None:
     unexplained = [failure for failure in failures if not explained(failure, walk.kills)]
     assert not unexplained, f"{unexplained}\n{walk.kills}\n{walk.steps}\n{server.output}"
     settled(server, MOST)
+    wait_until(lambda: len(server.molds()) == molds, lambda: server.output)
     assert server.workers().keys() == set(range(MOST))
     assert len(listeners(server.port)) == MOST
     wait_until(lambda: launcher.num_fds() == base + MOST * 3 + MOST * 3, launcher.num_fds)
@@ -148,7 +170,7 @@ def test_random_walk(launch: Launch) -> None:
 
 def calm(server: Launched) -> bool:
     """All slots are served by one worker each, by the end of the log and the list of processes."""
-    children = psutil.Process(server.pid).children()
+    children = server.children()
     began, ended = server.count("reload: generation .* one at a time"), server.count("serves in every slot")
     return len(children) == MOST and began == ended + server.count("reload to generation .* aborted")
 

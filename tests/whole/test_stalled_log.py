@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
 
-from tests.conftest import APPS, PATIENCE
+from tests.conftest import APPS, PATIENCE, children
 from tests.whole.clients import environment, kept_port
 from tests.whole.lines import wait_until
 from tests.whole.traffic import ask
@@ -74,7 +73,7 @@ def unheard(directory: Path, application: str, *arguments: str) -> Iterator[Unhe
             yield Unheard(popen, port, reading)
         finally:
             if popen.poll() is None:
-                for worker in psutil.Process(popen.pid).children():
+                for worker in children(popen.pid):
                     worker.kill()
                 popen.kill()
             popen.wait()

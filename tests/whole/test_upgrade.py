@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Launch, Launched
+from tests.conftest import MOLD, Launch, Launched
 from tests.whole.lines import Line
 from tests.whole.modules import FRESH
 
@@ -46,6 +46,7 @@ def test_other_code_is_refused_by_name_and_who_serves_goes_on(
         r"could not start: the launcher is reuseport (\S+) \((\w+)\), and on disk is \S+ \((\w+)\)"
     )
     assert refused[2] != refused[3]
+    assert server.count("the mold of generation 2 has failed: the launcher is reuseport") == (MOLD == {})
     server.wait_for("reload to generation 2 aborted.*generation 1 keeps serving")
     with Line(server.port) as line:
         assert line.ask().who["generation"] == "1"

@@ -23,7 +23,7 @@ from tests.conftest import APPS, PATIENCE, Launch
 from tests.whole.clients import client, environment, kept_port, meet_all
 from tests.whole.lines import settled, wait_until
 from tests.whole.reachable import ROOT, reachable
-from tests.whole.test_orphans import wait_until_gone
+from tests.whole.test_orphans import all_of, wait_until_gone
 from tests.whole.traffic import Traffic
 
 NOBODY = pwd.getpwnam("nobody")
@@ -183,7 +183,7 @@ def test_who_imports_dies_with_the_launcher(launch: Launch, anybody: list[str], 
     )
     server = launch("slow:app", "--app-dir", str(shared_path), *AS_NOBODY, wrapper=anybody)
     server.wait_for("importing")
-    pidfds = [os.pidfd_open(pid) for pid in server.workers().values()]
+    pidfds = all_of(server)
     server.signal(signal.SIGKILL)
     wait_until_gone(pidfds)
     server.wait()
@@ -191,7 +191,7 @@ def test_who_imports_dies_with_the_launcher(launch: Launch, anybody: list[str], 
 
 def test_who_serves_drains_without_the_launcher(launch: Launch, anybody: list[str]) -> None:
     server = launch("plain:app", *AS_NOBODY, wrapper=anybody).ready(1)
-    pidfds = [os.pidfd_open(pid) for pid in server.workers().values()]
+    pidfds = all_of(server)
     server.signal(signal.SIGKILL)
     wait_until_gone(pidfds)
     server.wait()
@@ -355,7 +355,7 @@ def test_an_interpreter_that_is_closed_later(launch: Launch, anybody: list[str],
         f'shift; exec {python} "$@"',
         "sh",
     ]
-    server = launch("plain:app", *AS_NOBODY, wrapper=wrapper).ready(1)
+    server = launch("plain:app", "--no-mold", *AS_NOBODY, wrapper=wrapper).ready(1)
     shared_path.chmod(0o700)
     os.kill(server.workers()[0], signal.SIGKILL)
     server.wait_for(rf"slot 0 could not start: {python} does not run as user nobody .*: Permission denied;")
