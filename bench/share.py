@@ -22,8 +22,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from reuseport.scoreboard import ROW_WORDS
+from reuseport.settings.table import DEFAULTS
 from reuseport.worker.protocol.connection import State, TransferableHttpTools
 from reuseport.worker.protocol.count import Requests
+from reuseport.worker.protocol.limits import Limits
 from reuseport.worker.protocol.load import Load
 
 CONNECTIONS = 32
@@ -83,7 +85,8 @@ class Served:
         self.ours = who == "reuseport"
         desk, row = (memoryview(bytearray(8 * ROW_WORDS)).cast("Q") for _ in range(2))
         requests = Requests(desk)
-        self.state: Any = State(Load(desk, row), requests) if self.ours else ServerState()
+        limits = Limits.of(DEFAULTS)
+        self.state: Any = State(Load(desk, row), requests, limits=limits) if self.ours else ServerState()
         if self.ours:
             config.loaded_app = requests.around(config.loaded_app)
         self.state.default_headers = [

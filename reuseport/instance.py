@@ -123,6 +123,8 @@ class SlotStatus(TypedDict):
     accepted: int
     assigned: int
     accept_queue: QueueStatus
+    accept_wait: float
+    """Seconds, of connections accepted in the last five to ten."""
     lag: float
     heartbeat_age: float | None
     cpu: float
@@ -134,6 +136,8 @@ class SlotStatus(TypedDict):
     durations: Durations
     handoffs: HandoffStatus
     lingered: LingeredStatus
+    turned_away: dict[str, int]
+    """Clients that were not served, by what they did: scoreboard.TURNED_AWAY in small letters."""
     spawns: int
     restarts: int
     implausible: int

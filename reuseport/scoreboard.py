@@ -114,6 +114,25 @@ class Desk(enum.IntEnum):
     alone writes this word; they do not count as HANDOFFS_SENT."""
     COLLECTING = 43
     """Time that Python's garbage collector has stopped the worker, nanoseconds."""
+    SILENT = 44
+    """Connections closed because their client never began to ask (--arrival-timeout)."""
+    SLOW_HEAD = 45
+    """... because a request's headers did not come to an end in time (--head-timeout)."""
+    SLOW_BODY = 46
+    """... because no more of a body came (--body-timeout)."""
+    NOT_READING = 47
+    """... because the client did not take what was written (--write-timeout)."""
+    HEAD_TOO_LARGE = 48
+    """... because of --limit-request-head or --limit-request-fields."""
+    BODY_TOO_LARGE = 49
+    """... because of --limit-request-body."""
+    WAITED = 50
+    """Requests refused because they had waited for longer than --max-wait."""
+    UNANNOUNCED = 51
+    """Connections closed because what should have been a PROXY protocol header was none."""
+
+    ACCEPT_WAIT = 52
+    """The longest that a connection had waited to be accepted, of those asked lately, nanoseconds."""
 
 
 RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))
@@ -123,6 +142,8 @@ DURATION_BUCKETS = tuple(
 )
 """In the order of DURATION_BOUNDS, and the one for what lasts longer."""
 
+TURNED_AWAY = tuple(Desk(word) for word in range(Desk.SILENT, Desk.UNANNOUNCED + 1))
+"""Clients that were not served, by reason."""
 
 COUNTERS = (
     Desk.ACCEPTED,
@@ -141,6 +162,7 @@ COUNTERS = (
     Desk.ABANDONED,
     Desk.RESCUED,
     Desk.COLLECTING,
+    *TURNED_AWAY,
 )
 """The words of a desk that only grow; the launcher adds them to its totals when the worker is gone."""
 

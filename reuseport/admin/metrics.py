@@ -21,7 +21,7 @@ from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from reuseport.instance import SlotStatus, Status
-from reuseport.scoreboard import DURATION_BOUNDS
+from reuseport.scoreboard import DURATION_BOUNDS, TURNED_AWAY
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 """The format that every Prometheus reads."""
@@ -122,6 +122,11 @@ def _lingered(status: Status) -> Mapping[str, int]:
     }
 
 
+def _turned_away(status: Status) -> Mapping[str, int]:
+    slots = [slot["turned_away"] for slot in status["slots"]]
+    return {word.name.lower(): sum(slot[word.name.lower()] for slot in slots) for word in TURNED_AWAY}
+
+
 def _codes(status: Status) -> Readings:
     return [
         ((str(slot["slot"]), code), number)
@@ -186,6 +191,13 @@ METRICS = (
         "Requests that ended before their response was complete.",
         lambda status: sum(slot["abandoned"] for slot in status["slots"]),
     ),
+    _by(
+        "reason",
+        "reuseport_turned_away_total",
+        "Clients that were not served, by what they did: silent, slow_head, slow_body, not_reading, "
+        "head_too_large, body_too_large, waited, or unannounced.",
+        _turned_away,
+    ),
     _one(
         "reuseport_listen_overflows_total",
         "Times an accept queue was too full for a connection, of the whole host.",
@@ -218,6 +230,12 @@ METRICS = (
         lambda slot: slot["accept_queue"]["length"],
     ),
     _each("accept_queue_limit", "How many may wait.", lambda slot: slot["accept_queue"]["limit"]),
+    _each(
+        "accept_wait_seconds",
+        "The longest that a connection had waited to be accepted, of a sample of the last ten seconds; to a "
+        "few milliseconds.",
+        lambda slot: slot["accept_wait"],
+    ),
     _each(
         "event_loop_lag_seconds",
         "The most by which the event loop woke too late in the last tenth of a second.",

@@ -57,6 +57,14 @@ def integer(lowest: int, highest: int | None = None) -> Kind:
     return Kind("N", parse, (int,))
 
 
+def _limit(value: str | int) -> int:
+    if str(value).strip().lower() == "none":
+        return 0
+    if not re.fullmatch(r"[0-9]{1,9}", str(value), re.ASCII):
+        raise ValueError(f"{str(value)!r} is no limit: write a whole number, or none")
+    return int(value)
+
+
 def choice(*words: str) -> Kind:
     """One of a few words, in any case."""
 
@@ -132,6 +140,8 @@ def _header(value: str) -> str:
 APPLICATION = Kind("APP", _application, (str,))
 BOOLEAN = Kind("BOOLEAN", _boolean, (bool,), show=lambda value: str(value).lower())
 DURATION = Kind("DURATION", parse_duration, (int, float, str), show=format_duration)
+LIMIT = Kind("N", _limit, (int, str))
+"""A number of things; 0, or none, for as many as come."""
 HEADERS = Kind("NAME:VALUE", _header, (str,), separator=r"\s+")
 PASSWORD = text("PASSWORD")
 NUMBER = Kind("SECONDS", _number, (int, float))

@@ -15,6 +15,7 @@ from reuseport.settings.kinds import (
     BOOLEAN,
     DURATION,
     HEADERS,
+    LIMIT,
     NUMBER,
     PASSWORD,
     SIZE,
@@ -66,6 +67,7 @@ _application, _workers, _address = Topic("Application"), Topic("Workers"), Topic
 _balance, _identity = Topic("Balance"), Topic("Privileges")
 _recycling, _files = Topic("Recycling"), Topic("Logs and files")
 _admin = Topic("Control and admin")
+_clients = Topic("Clients")
 _listen, _run, _speak = Topic("uvicorn: address"), Topic("uvicorn: application"), Topic("uvicorn: protocols")
 _head, _limit, _log = Topic("uvicorn: headers"), Topic("uvicorn: limits"), Topic("uvicorn: logs")
 _tls, _watch = Topic("uvicorn: TLS"), Topic("uvicorn: reload")
@@ -157,6 +159,29 @@ class Settings:
         SWITCH,
         "Pass waiting connections of a worker whose event loop is blocked to one that turns.",
         "--rescue/--no-rescue",
+    )
+
+    arrival_timeout: float = _clients(
+        30.0, DURATION, "Close a new connection that asks for nothing for so long; 0 = never."
+    )
+    head_timeout: float = _clients(
+        10.0, DURATION, "Answer 408 when a request's headers are not complete by then; 0 = never."
+    )
+    body_timeout: float = _clients(
+        30.0, DURATION, "Answer 408 when nothing of a request's body comes for so long; 0 = never."
+    )
+    write_timeout: float = _clients(
+        30.0, DURATION, "Cut off a client that reads nothing of its response for so long; 0 = never."
+    )
+    limit_request_head: int = _clients(
+        65536, SIZE, "Answer 431 to a request whose target and headers are larger; 0 = no limit."
+    )
+    limit_request_fields: int = _clients(
+        256, LIMIT, "Answer 431 to a request with more header fields; 0 = no limit."
+    )
+    limit_request_body: int = _clients(0, SIZE, "Answer 413 to a request whose body is larger; 0 = no limit.")
+    max_wait: float = _clients(
+        0.0, DURATION, "Answer 503 to a request that has waited for a worker for so long; 0 = never."
     )
 
     user: str | None = _identity(

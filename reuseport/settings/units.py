@@ -25,7 +25,7 @@ LONGEST_DURATION = 3650 * 86400.0
 def parse_duration(value: str | float) -> float:
     """Seconds, from `30s`, `5m`, `1h30m`, `250ms`, `1.5s`, `2d`, or a plain number of seconds.
 
-    Units are d, h, m, s and ms, largest first. Never negative, at most ten years.
+    Units are d, h, m, s and ms, largest first. Never negative, at most ten years. `none` is 0: no deadline.
     Raises ValueError with a sentence for the operator.
     """
     seconds = _seconds(value)
@@ -41,9 +41,11 @@ def parse_size(value: str | int) -> int:
 
     K, M, G and T are powers of 1024 whatever follows them: `M`, `MB` and `MiB` are the same,
     because a limit that is compared with the kernel's page counts has no use for powers of 1000.
-    A fraction of a byte is dropped. Raises ValueError with a sentence for the operator.
+    A fraction of a byte is dropped; `none` is 0. Raises ValueError with a sentence for the operator.
     """
     text = str(value).strip()
+    if text.lower() == "none":
+        return 0
     match = _SIZE.fullmatch(text)
     if match is None or isinstance(value, bool):
         raise ValueError(f"{value!r} is not a size: write 512M, 1.5G, 64K or a number of bytes")
@@ -72,6 +74,8 @@ def _seconds(value: str | float) -> Fraction | None:
         return None
     if re.fullmatch(_NUMBER, text):
         return Fraction(text)
+    if text.lower() == "none":
+        return Fraction(0)
     match = _DURATION.fullmatch(text)
     if match is None:
         return None

@@ -26,6 +26,10 @@ def validate(settings: Settings) -> None:
     _require_readable_files(settings)
     if settings.http2 and settings.http != "zttp":
         raise ConfigurationError(f"--http2 needs --http zttp, not --http {settings.http}")
+    if settings.limit_request_body and settings.http not in ("auto", "httptools"):
+        raise ConfigurationError(f"--limit-request-body needs --http httptools, not --http {settings.http}")
+    if settings.max_wait and settings.http not in ("auto", "httptools", "h11"):
+        raise ConfigurationError(f"--max-wait needs --http httptools or h11, not --http {settings.http}")
     if settings.log_format == "json" and find_spec("pythonjsonlogger") is None:
         raise ConfigurationError("--log-format json needs python-json-logger: pip install 'reuseport[json]'")
     if settings.ssl_certfile is not None:

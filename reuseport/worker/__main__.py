@@ -104,8 +104,9 @@ async def serve(
     from reuseport.worker.inbox import Inbox
     from reuseport.worker.meter import Meter
     from reuseport.worker.offspring import disown
-    from reuseport.worker.protocol.connection import PROTOCOLS, State
+    from reuseport.worker.protocol.connection import State, transferable
     from reuseport.worker.protocol.count import Requests
+    from reuseport.worker.protocol.limits import Limits
     from reuseport.worker.protocol.load import Load
     from reuseport.worker.rescue import Rescue, turning
     from reuseport.worker.server import Server
@@ -114,7 +115,7 @@ async def serve(
     desk = scoreboard.desk(order.slot, order.desk)
     row = scoreboard.slot(order.slot)
     requests = Requests(desk)
-    state = State(Load(desk, row), requests, draining)
+    state = State(Load(desk, row), requests, draining, Limits.of(settings))
     application.around = functools.partial(requests.around, extensions=state.extensions)
     if access_log is not None:
         access_log.start(asyncio.get_running_loop())
@@ -139,7 +140,7 @@ async def serve(
         watch = bond.Watch(os.getppid(), settings.graceful_timeout + LAST_GRACE)
         server.on_drained = functools.partial(on_drained, watch)
         bond.loosen()
-        movable = not server.config.is_ssl and server.config.http_protocol_class in PROTOCOLS.values()
+        movable = not server.config.is_ssl and transferable(server.config.http_protocol_class)
         if settings.rescue and movable:
             rescue.start(loop)
         looks = [state.look, control.rebalancing.publish, memory.look, control.tell_held]

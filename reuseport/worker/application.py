@@ -21,8 +21,9 @@ from uvicorn.importer import ImportFromStringError, import_from_string
 
 from reuseport.messages import MOST_TEXT, Failed
 from reuseport.settings.table import Settings
-from reuseport.worker.protocol.connection import PROTOCOLS
+from reuseport.worker.protocol.connection import chosen
 from reuseport.worker.protocol.fitting import misfit
+from reuseport.worker.protocol.limits import Limits
 
 LOOP_RUNS = (
     "\nThe application is imported while the event loop runs, as by `uvicorn --workers`: "
@@ -57,7 +58,11 @@ class Application(Config):
         with _blamed(settings):
             # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.
             options = settings.uvicorn_options()
-            options["http"] = PROTOCOLS.get(settings.http, settings.http)
+            options["http"] = chosen(settings.http, Limits.of(settings))
+            # Its own limit, where it has one: h11 takes so much of a head as one event.
+            options["h11_max_incomplete_event_size"] = (
+                settings.h11_max_incomplete_event_size or settings.limit_request_head or None
+            )
             super().__init__(settings.app, log_config=None, workers=1, **options)
             _find("--loop", settings.loop, LOOP_FACTORIES)
 

@@ -21,11 +21,11 @@ from uvicorn.config import Config
 from reuseport.scoreboard import Desk, add
 from reuseport.worker.passing import NobodyReadsError, pass_on, sending_end
 from reuseport.worker.protocol.connection import (
-    PROTOCOLS,
     State,
     Transferable,
     TransferableH11,
     TransferableHttpTools,
+    transferable,
 )
 
 SWEEP = 0.02
@@ -50,8 +50,7 @@ class Departure:
         """Pass on what is idle now, and from now on each connection when it becomes idle."""
         self._loop = loop
         self._begun = True
-        speaks = config.http_protocol_class in PROTOCOLS.values()
-        movable = bool(self._heirs) and not config.is_ssl and speaks
+        movable = bool(self._heirs) and not config.is_ssl and transferable(config.http_protocol_class)
         self._count_the_lingering(config)
         if self.final or not movable:
             self._announce()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from reuseport.instance import SlotStatus, Status
-from reuseport.scoreboard import DURATION_BOUNDS
+from reuseport.scoreboard import DURATION_BOUNDS, TURNED_AWAY
 
 
 def status(slots: int | list[SlotStatus] = 4, **changes: Any) -> Status:
@@ -64,6 +64,7 @@ def slot_status(number: int, **changes: Any) -> SlotStatus:
         "accepted": many + 10,
         "assigned": many + 11,
         "accept_queue": {"length": many + 12, "limit": many + 13},
+        "accept_wait": many + 0.25,
         "lag": many + 0.14,
         "heartbeat_age": many + 0.15,
         "cpu": many + 0.16,
@@ -83,6 +84,7 @@ def slot_status(number: int, **changes: Any) -> SlotStatus:
             "rescued": many + 31,
         },
         "lingered": {"tls": many + 27, "protocol": many + 28, "stop": many + 29},
+        "turned_away": {word.name.lower(): many + 40 + at for at, word in enumerate(TURNED_AWAY)},
         "spawns": many + 25,
         "restarts": many + 26,
         "implausible": many + 30,

@@ -551,3 +551,19 @@ def test_http2_needs_zttp() -> None:
 
 def test_the_table_documents_every_setting() -> None:
     assert all(flag.about and flag.heading for flag in FLAGS.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        (
+            {"limit_request_body": 1, "http": "h11"},
+            "--limit-request-body needs --http httptools, not --http h11",
+        ),
+        ({"max_wait": 1.0, "http": "zttp"}, "--max-wait needs --http httptools or h11, not --http zttp"),
+    ],
+)
+def test_what_a_protocol_cannot_limit_is_refused(given: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(ConfigurationError, match=refusal):
+        validate(Settings(**given))
+    validate(Settings(**{**given, "http": "auto"}))

@@ -25,6 +25,7 @@ UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
         (30, 30.0),
         (0.25, 0.25),
         ("0", 0.0),
+        ("none", 0.0),
     ],
 )
 def test_a_duration_is_read_as_seconds(text: str | float, seconds: float) -> None:
@@ -90,6 +91,7 @@ def test_a_size_is_read_as_powers_of_1024_however_it_is_spelled(
 
 
 def test_a_size_may_have_a_fraction_or_be_a_plain_number() -> None:
+    assert parse_size("none") == 0
     assert parse_size("1.5G") == 3 * 2**29
     assert parse_size("1 GiB") == 2**30
     assert parse_size(4096) == 4096

@@ -9,9 +9,10 @@ from typing import Any
 
 from uvicorn.config import Config
 
-from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, ROW_WORDS, Desk
+from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, ROW_WORDS, TURNED_AWAY, Desk
 from reuseport.worker.protocol.connection import PROTOCOLS, State
 from reuseport.worker.protocol.count import Requests
+from reuseport.worker.protocol.limits import BEAR_ALL, Limits
 from reuseport.worker.protocol.load import Load
 from reuseport.worker.server import Server
 
@@ -69,18 +70,31 @@ class Client:
 class Served:
     """Serves an application while it is entered."""
 
-    def __init__(self, app: Any, http: str | type[asyncio.Protocol], **options: Any) -> None:
+    def __init__(
+        self, app: Any, http: str | type[asyncio.Protocol], limits: Limits = BEAR_ALL, **options: Any
+    ) -> None:
         options = {"lifespan": "off", "ws": "none", "log_config": None, **options}
         self.config = Config(app, http=PROTOCOLS[http] if isinstance(http, str) else http, **options)
         self.config.load()
         self.desk = memoryview(bytearray(8 * ROW_WORDS)).cast("Q")
         requests = Requests(self.desk)
         self.config.loaded_app = requests.around(self.config.loaded_app)
-        self.state = State(Load(self.desk, memoryview(bytearray(8 * ROW_WORDS)).cast("Q")), requests)
+        load = Load(self.desk, memoryview(bytearray(8 * ROW_WORDS)).cast("Q"))
+        self.state = State(load, requests, limits=limits)
 
     @property
     def counts(self) -> dict[str, int]:
         return counts(self.desk)
+
+    @property
+    def turned_away(self) -> dict[str, int]:
+        """By reason, without what is 0."""
+        return {word.name.lower(): self.desk[word] for word in TURNED_AWAY if self.desk[word]}
+
+    @property
+    def made(self) -> list[Any]:
+        """The connections that have a transport."""
+        return [each for each in self.state.connections if each.transport]
 
     async def connect(self) -> Client:
         return Client(*await asyncio.open_connection(*self._address))

@@ -33,7 +33,7 @@ from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.usage import NOTHING, Usage
 from reuseport.messages import MOST_NAMES, Waits
 from reuseport.printable import printable
-from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, Desk
+from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, TURNED_AWAY, Desk
 from reuseport.settings.table import Settings
 
 MOST_OLDEST = 250
@@ -165,6 +165,8 @@ class Overview:
             "accepted": total[Desk.ACCEPTED],
             "assigned": self._readings.assigned(number),
             "accept_queue": self._queue(slot),
+            "accept_wait": max((self._word(worker, Desk.ACCEPT_WAIT) for worker in slot.workers), default=0)
+            / 1e9,
             "lag": self._lag(slot),
             "heartbeat_age": None if serving is None else self._silence(serving),
             "cpu": total[Desk.CPU] / 1e9,
@@ -188,6 +190,7 @@ class Overview:
                 "protocol": total[Desk.LINGERED_PROTOCOL],
                 "stop": total[Desk.LINGERED_STOP],
             },
+            "turned_away": {word.name.lower(): total[word] for word in TURNED_AWAY},
             "spawns": self._totals.spawned[number],
             "restarts": self._totals.restarts[number],
             "implausible": self._readings.doubts[number],

@@ -142,7 +142,8 @@ class Readings:
     def _most(self, seat: _Seat, word: Desk) -> int:
         """The largest that this word can be by now."""
         match word:
-            case Desk.HEARTBEAT:
+            case Desk.HEARTBEAT | Desk.ACCEPT_WAIT:
+                # Since the host was started; who was accepted had perhaps waited for a predecessor.
                 return self._clock()
             case Desk.CPU:
                 return self._lived(seat) * self._cpus

@@ -8,8 +8,15 @@ head          the head of a response, checked and encoded
 ready         what `send` returns when there is nothing to wait for
 forwarded     what a trusted proxy says of its client
 by_h11        the one behind h11, through uvicorn's request cycles
-kept          what both do between two requests
-keeping       how long that lasts
+bearing       what that waits for and how much it takes; whether it can go elsewhere
+kept          what both do between two requests, and with clients that are turned away
+keeping       who has been waited for long enough: one look at all connections
+awaited       what for, and since when
+limits        how long, and how much
+bounded       where bodies are limited, too, or how long requests may have waited
+lateness      for how long they have
+arrivals      how long connections wait to be accepted
+farewell      our last word, and the time to read it
 state         what all connections share
 count         responses by status and duration
 load          what the worker has to do right now

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable
 from typing import Any
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.utils import is_ssl
 
+from reuseport.scoreboard import Desk
 from reuseport.worker.protocol.activity import NEVER
+from reuseport.worker.protocol.awaited import ARRIVAL, NOT, REST, Sign, Waits, untaken
 from reuseport.worker.protocol.count import Application, Message, Receive, Send
 from reuseport.worker.protocol.kept import Kept, quiet
+from reuseport.worker.protocol.lateness import late, too_late
 from reuseport.worker.protocol.load import Load
 from reuseport.worker.protocol.state import State
 
@@ -44,6 +49,9 @@ class TransferableH11(Kept, H11Protocol):
     access_logger: Any
     rested = NEVER
     round = NEVER
+    watched = None
+    since = 0
+    heard = False
     _asked = False
 
     def __init__(
@@ -57,8 +65,8 @@ class TransferableH11(Kept, H11Protocol):
         self.keeping = server_state.shared_with(config).keeping
         # Request cycles get it from here, and call nothing but `info`.
         self.access_logger = server_state.access_log or self.access_logger
-        if self.limit_concurrency is not None:
-            self._application: Application = self.app
+        self._application: Application = self.app
+        if self.limit_concurrency is not None or server_state.limits.wait:
             self.app = self._ask
 
     def arrived(self) -> None:
@@ -77,13 +85,18 @@ class TransferableH11(Kept, H11Protocol):
 
     def end(self) -> None:
         """It is gone, or a WebSocket now. Or we would hold on to ourselves until the garbage collection."""
-        if self.limit_concurrency is not None:
-            self.app = self._application
+        self.app = self._application
         if isinstance(self.tasks, FirstTask):
             self.tasks = self.server_state.load
             self.server_state.load.leave(self)
 
     def send_400_response(self, msg: str) -> None:
+        # uvicorn says 400 to everything; h11 knows better when a head is too large for it.
+        hint = getattr(sys.exc_info()[1], "error_status_hint", 400)
+        if hint == 431 and self.server_state.limits.head_size:
+            self.server_state.requests.turn_away(Desk.HEAD_TOO_LARGE)
+            self.refuse(431)
+            return
         self.server_state.requests.answer(400)
         super().send_400_response(msg)
 
@@ -105,8 +118,41 @@ class TransferableH11(Kept, H11Protocol):
             self.conn.start_next_cycle()
             self.handle_events()
 
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        super().data_received(data)
+
+    def awaits(self) -> tuple[Waits, Sign]:
+        """What it waits for from its client, and a sign that it is still the same."""
+        if self.transport.get_write_buffer_size():
+            return Waits.READING, untaken(self.transport)
+        conn = self.conn
+        cycle: RequestResponseCycle | None = self.cycle
+        if conn.their_state is h11.IDLE:
+            if conn.trailing_data[0]:
+                return Waits.HEAD, cycle
+            return ARRIVAL if cycle is None and self.rested == NEVER else REST
+        if cycle is None or cycle.response_complete:
+            return NOT if cycle is None else REST
+        owes = conn.their_state is h11.SEND_BODY and not self.flow.read_paused
+        return (Waits.BODY, cycle) if owes and not cycle.waiting_for_100_continue else NOT
+
+    def hush(self) -> bool:
+        """Take the word from the application; whether it has not begun to speak."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            return True
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return not cycle.response_started
+
     def _ask(self, scope: Message, receive: Receive, send: Send) -> Awaitable[Any]:
         self._asked = True
+        state = self.server_state
+        if scope["type"] == "http" and late(self.transport, state.limits):
+            state.requests.turn_away(Desk.WAITED)
+            state.requests.answer(503)
+            return too_late(scope, receive, send)
         return self._application(scope, receive, send)
 
     def between_requests(self) -> bool:
@@ -118,4 +164,4 @@ class TransferableH11(Kept, H11Protocol):
 
     def idle(self) -> bool:
         """Whether the descriptor is all there is to this connection."""
-        return self.scheme != "https" and quiet(self.transport) and self.between_requests()
+        return not is_ssl(self.transport) and quiet(self.transport) and self.between_requests()

@@ -20,21 +20,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import is_ssl
 
 from reuseport.worker.protocol.activity import NEVER
+from reuseport.worker.protocol.bearing import BEGUN, Bearing
 from reuseport.worker.protocol.cycle import Cycle
 from reuseport.worker.protocol.flow import Flow, addresses
 from reuseport.worker.protocol.forwarded import NAMES as FORWARDED
-from reuseport.worker.protocol.kept import Kept, quiet
 from reuseport.worker.protocol.state import State, in_a_fresh_context
 
 SLASH, HASH = b"/#"
-BEGUN: dict[str, Any] = {}
-"""The scope of a request whose headers are not complete."""
 NOTED = FORWARDED | {b"expect"}
 """Headers that mean something to us."""
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 
-class TransferableHttpTools(Kept, Flow, HttpToolsProtocol):
+class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
     """A connection read by httptools."""
 
     # In front of the dictionary that uvicorn's class has: with all of these in it, it would be slow to fill
@@ -49,6 +47,7 @@ class TransferableHttpTools(Kept, Flow, HttpToolsProtocol):
         "asgi_version",
         "base",
         "begun",
+        "brief",
         "client",
         "config",
         "connections",
@@ -58,6 +57,7 @@ class TransferableHttpTools(Kept, Flow, HttpToolsProtocol):
         "forwarded",
         "headers",
         "heads",
+        "heard",
         "keeping",
         "limit_concurrency",
         "log_access",
@@ -76,11 +76,14 @@ class TransferableHttpTools(Kept, Flow, HttpToolsProtocol):
         "scope",
         "server",
         "server_state",
+        "since",
         "tasks",
         "timeout_keep_alive",
         "timeout_keep_alive_task",
         "transport",
+        "unread",
         "url",
+        "watched",
         "write_paused",
         "ws_protocol_class",
     )
@@ -146,12 +149,18 @@ class TransferableHttpTools(Kept, Flow, HttpToolsProtocol):
         """The one that is answered now, or was last."""
         self.begun: Cycle | None = None
         """To be started when what has come is parsed."""
-        self.scope = self.headers = None  # type: ignore[assignment]
+        self.scope = None
+        self.headers = None  # type: ignore[assignment]
         self.noted: list[bytes] = []
         """Which headers of NOTED have come."""
         self.newcomer = False
         """Accepted by us, and has not asked yet."""
         self.rested = self.round = NEVER
+        self.watched = None
+        self.heard = False
+        self.since = 0
+        self.brief = shared.brief
+        self.unread = 0
 
     def arrived(self) -> None:
         """It was accepted: load until it asks."""
@@ -244,9 +253,13 @@ class TransferableHttpTools(Kept, Flow, HttpToolsProtocol):
             self.send_400_response(message)
             return
         cycle = self.begun
-        if cycle is not None:
-            self.begun = None
-            self._start(cycle)
+        if cycle is None or len(data) > self.brief:
+            self.mind(len(data))
+            cycle = self.begun
+            if cycle is None:
+                return
+        self.begun = None
+        self._start(cycle)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -331,6 +344,7 @@ class TransferableHttpTools(Kept, Flow, HttpToolsProtocol):
         # An upgrade has no cycle.
         if cycle is None or cycle.response_complete or cycle.scope is not self.scope:
             return
+        self.heard = True
         if not cycle.body:
             cycle.body = body
         else:
@@ -381,19 +395,3 @@ class TransferableHttpTools(Kept, Flow, HttpToolsProtocol):
         else:
             # What `rest` would do, for most requests find nothing to be told.
             self.rested = self.keeping.looks
-
-    # ── can it go elsewhere? ──────────────────────────────────────────────────────────────────────────
-
-    def between_requests(self) -> bool:
-        """Whether every request that has begun is answered."""
-        if self.cycle is None:
-            return self.scope is None
-        # A request that has begun has a scope of its own before it has a cycle.
-        return not self.pipeline and self.cycle.response_complete and self.cycle.scope is self.scope
-
-    def idle(self) -> bool:
-        """Whether the descriptor is all there is to this connection."""
-        if self.scheme == "https" or not quiet(self.transport) or not self.between_requests():
-            return False
-        # A body of which a rest is still to come is bytes of this request, however complete the response.
-        return self.cycle is None or not self.cycle.more_body

@@ -15,8 +15,10 @@ from typing import TypeAlias
 import uvicorn
 
 from reuseport.worker.protocol.fitting import misfit
+from reuseport.worker.protocol.limits import Limits
 
 try:
+    from reuseport.worker.protocol.bounded import Bounded
     from reuseport.worker.protocol.by_h11 import TransferableH11
     from reuseport.worker.protocol.by_httptools import TransferableHttpTools
     from reuseport.worker.protocol.state import State
@@ -25,7 +27,16 @@ except ImportError as error:
         raise
     raise ImportError(why) from error
 
-__all__ = ["PROTOCOLS", "State", "Transferable", "TransferableH11", "TransferableHttpTools"]
+__all__ = [
+    "PROTOCOLS",
+    "Bounded",
+    "State",
+    "Transferable",
+    "TransferableH11",
+    "TransferableHttpTools",
+    "chosen",
+    "transferable",
+]
 
 Transferable: TypeAlias = TransferableHttpTools | TransferableH11
 
@@ -36,3 +47,14 @@ PROTOCOLS: dict[str, type[asyncio.Protocol]] = {
     "h11": TransferableH11,
 }
 """By uvicorn's names. Any other protocol serves as it is, and lingers where these are passed on."""
+
+
+def chosen(http: str, limits: Limits) -> type[asyncio.Protocol] | str:
+    """What serves, by the name in the settings: who limits nothing that costs, pays for nothing."""
+    protocol = PROTOCOLS.get(http, http)
+    return Bounded if protocol is TransferableHttpTools and (limits.wait or limits.body_size) else protocol
+
+
+def transferable(protocol: object) -> bool:
+    """Whether connections of this class can be passed on."""
+    return isinstance(protocol, type) and issubclass(protocol, (TransferableHttpTools, TransferableH11))

@@ -75,6 +75,10 @@ class Requests:
         """A request that has ended before its response was complete."""
         self._add(_ABANDONED)
 
+    def turn_away(self, word: Desk) -> None:
+        """A client that we no longer bear, by the word for why. What it was answered counts by itself."""
+        self._add(int(word))
+
     def around(  # noqa: C901 - a call less for every request
         self, app: Application, extensions: Mapping[str, Any] | None = None
     ) -> Counted:

@@ -1,10 +1,10 @@
-"""Connections that are kept between two requests, until their time is over.
+"""One look at all connections, from time to time: who has been waited for long enough is let go.
 
 uvicorn starts a timer of the event loop after each response and stops it at the client's next byte; on uvloop
 the two take longer than all that we do with a request. Here a connection notes in which look it was answered
-last. From time to time all connections are looked at, and who has been idle for --timeout-keep-alive seconds
-is closed: never earlier, and at most a tenth later. Time is counted in looks, so a worker that was blocked
-reads what its clients have sent meanwhile before it closes any of them.
+last, and nothing else (awaited.py). A time is never cut short, and lasts at most two tenths longer. It is
+counted in looks, so a worker that was blocked reads what its clients have sent meanwhile before it closes any
+of them. While nobody is connected there is nothing to look at.
 """
 
 from __future__ import annotations
@@ -12,34 +12,67 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from reuseport.worker.protocol import farewell
 from reuseport.worker.protocol.activity import NEVER
+from reuseport.worker.protocol.awaited import Waits
+from reuseport.worker.protocol.limits import BEAR_ALL, Limits
 
 LOOK = 0.1
 """Seconds between two looks, at least."""
 SHORT = 1
-"""Seconds up to which timers do it after all: a tenth is less than a look."""
+"""Seconds up to which timers do it after all between two requests: a tenth is less than a look."""
 
 
 class Keeping:
-    """Closes connections that are `rested`, the look of their last answer, too long ago."""
+    """Closes connections that are `rested`, the look of their last answer, too long ago, and gives up those
+    whose clients owe us something for too long.
+    """
 
-    def __init__(self, connections: AbstractSet[Any], timeout: int) -> None:
+    def __init__(self, connections: AbstractSet[Any], timeout: int, limits: Limits = BEAR_ALL) -> None:
         self.looks = 0
         self.by_timers = timeout <= SHORT
-        """Each connection has a timer of its own."""
+        """Each connection has a timer of its own between two requests."""
         self._connections = connections
-        self._most = round(timeout / LOOK) + 1
-        """Looks in which a connection may be idle: the first can come at once."""
-        self._each = max(1, self._most // 10)
+        kept = _looks(timeout)
+        self._kept = 0 if self.by_timers else kept
+        self._most = {
+            Waits.ARRIVAL: _looks(limits.arrival),
+            Waits.HEAD: _looks(limits.head),
+            Waits.BODY: _looks(limits.body),
+            Waits.READING: _looks(limits.write),
+            Waits.FAREWELL: _looks(farewell.TIME),
+        }
+        """Looks for which a connection may wait: the first can come at once. 0: for ever."""
+        self._each = max(1, min(filter(None, (self._kept, *self._most.values()))) // 10)
 
     def look(self) -> None:
         """Call every LOOK seconds, or less often."""
         self.looks += 1
-        if self.looks % self._each or self.by_timers:
+        if self.looks % self._each:
             return
-        over = self.looks - self._most
+        over = self.looks - self._kept
         for connection in list(self._connections):
             # Protocols that are not ours have a timer.
-            rested = getattr(connection, "rested", None)
-            if rested is not None and NEVER < rested <= over and connection.between_requests():
-                connection.timeout_keep_alive_handler()
+            awaits = getattr(connection, "awaits", None)
+            if awaits is None:
+                continue
+            waits, sign = awaits()
+            if waits is Waits.REST:
+                if NEVER < connection.rested <= over and self._kept:
+                    connection.timeout_keep_alive_handler()
+            elif waits is not Waits.NOT and (most := self._most[waits]):
+                before = connection.watched
+                if before is None or before[0] is not waits or not _same(before[1], sign):
+                    connection.watched, connection.since = (waits, sign), self.looks
+                elif waits is Waits.BODY and connection.heard:
+                    connection.heard, connection.since = False, self.looks
+                elif self.looks - connection.since >= most:
+                    connection.give_up(waits)
+
+
+def _looks(seconds: float) -> int:
+    return round(seconds / LOOK) + 1 if seconds else 0
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is int and one == other)

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from reuseport.scoreboard import Desk
+from reuseport.worker.protocol.awaited import Sign, Waits
+from reuseport.worker.protocol.farewell import Farewell, refusal, reset
 from reuseport.worker.protocol.keeping import Keeping
 from reuseport.worker.protocol.state import State
 
@@ -24,6 +27,11 @@ class Kept:
     """The look of `keeping` in which it was answered last."""
     round: int
     """The last one of `activity` in which it had an answer."""
+    watched: tuple[Waits, Sign] | None
+    """What it was found waiting for by the look `since`."""
+    since: int
+    heard: bool
+    """A part of a body has come since the last look."""
 
     def rest(self) -> None:
         """It has been answered, and is to be kept."""
@@ -48,6 +56,43 @@ class Kept:
             )
         else:
             self.rested = self.keeping.looks
+
+    # ── who is turned away ────────────────────────────────────────────────────────────────────────────
+
+    def give_up(self, waits: Waits) -> None:
+        """Its client has had its time."""
+        if self.transport.is_closing() and waits is not Waits.READING:
+            return
+        self.server_state.requests.turn_away(TOO_LONG[waits])
+        if waits is Waits.ARRIVAL:
+            # It has asked for nothing, so nobody would read an answer.
+            self.transport.close()
+        elif waits is Waits.READING:
+            reset(self.transport)
+        else:
+            self.refuse(408)
+
+    def refuse(self, status: int) -> None:
+        """Answer in the application's place, and leave; the application hears that its client has gone."""
+        if self.hush():
+            self.server_state.requests.answer(status)
+            self.transport.write(refusal(status, self.server_state.defaults))
+            Farewell(self).begin()
+        else:
+            # A response has begun, and what is behind half of one would be taken for the rest.
+            self.transport.abort()
+
+    def hush(self) -> bool:
+        """Take the word from the application; whether it has not begun to speak."""
+        raise NotImplementedError
+
+
+TOO_LONG = {
+    Waits.ARRIVAL: Desk.SILENT,
+    Waits.HEAD: Desk.SLOW_HEAD,
+    Waits.BODY: Desk.SLOW_BODY,
+    Waits.READING: Desk.NOT_READING,
+}
 
 
 def quiet(transport: asyncio.Transport) -> bool:

@@ -41,7 +41,7 @@ class Load(set[Any]):
         self._now = _clock()
         self._running = 0
         """Tasks, as last told."""
-        self._desk = desk
+        self.desk = self._desk = desk
         self._row = row
         self._work = 0
         # Not read back: somebody else may have written there.

@@ -17,13 +17,17 @@ from reuseport.logs import ACCESS_FORMAT
 from reuseport.notice import Draining
 from reuseport.worker.protocol.accesslog import AccessLog
 from reuseport.worker.protocol.activity import Activity
+from reuseport.worker.protocol.arrivals import Arrivals
 from reuseport.worker.protocol.count import Application, Counted, Requests
 from reuseport.worker.protocol.cycle import Cycle
 from reuseport.worker.protocol.forwarded import Forwarded
 from reuseport.worker.protocol.head import Defaults, Header, encoded
 from reuseport.worker.protocol.keeping import Keeping
+from reuseport.worker.protocol.limits import BEAR_ALL, Limits
 from reuseport.worker.protocol.load import Load
 
+LARGEST = (1 << 30) - 1
+"""More than one read brings. CPython compares what is below 2**30 without a call."""
 EXTENSION = "reuseport.draining"
 """The name by which a request finds the notice in `scope["extensions"]`."""
 
@@ -31,13 +35,21 @@ EXTENSION = "reuseport.draining"
 class State(ServerState):
     """uvicorn's shared state, and who wants connections that become idle."""
 
-    def __init__(self, load: Load, requests: Requests, draining: Draining | None = None) -> None:
+    def __init__(
+        self,
+        load: Load,
+        requests: Requests,
+        draining: Draining | None = None,
+        limits: Limits = BEAR_ALL,
+    ) -> None:
         self.defaults = Defaults(b"", [])
         super().__init__()
         self.load = load
         self.requests = requests
+        self.limits = limits
         self.tasks = load
         self.activity = Activity()
+        self.arrivals = Arrivals(load.desk)
         self.shared: Shared | None = None
         """From the first connection on."""
         self.on_idle: Callable[[Any], None] | None = None
@@ -63,6 +75,8 @@ class State(ServerState):
     def arrive(self, connection: asyncio.Protocol, *, assigned: bool) -> None:
         """A connection was accepted. One that can tell when its first request begins is load until then."""
         self.load.arrive(connection, assigned=assigned)
+        if self.arrivals.due:
+            self.arrivals.take(connection)
         expect: Any = getattr(connection, "arrived", None)
         if expect is None:
             self.load.leave(connection)
@@ -70,7 +84,8 @@ class State(ServerState):
             expect()
 
     def look(self) -> None:
-        """Call every tenth of a second: close connections that have been kept for long enough."""
+        """Call every tenth of a second: let go whoever has been waited for long enough."""
+        self.arrivals.look()
         if self.shared is not None:
             self.shared.keeping.look()
 
@@ -103,7 +118,8 @@ class Shared:
             app = app.app
         self.app: Application = app
         """Without what our request cycles do themselves."""
-        self.keeping = Keeping(state.connections, config.timeout_keep_alive)
+        self.keeping = Keeping(state.connections, config.timeout_keep_alive, state.limits)
+        self.brief = brief(state.limits)
         self.timeout_keep_alive = config.timeout_keep_alive
         self.limit_concurrency = config.limit_concurrency
         self.ws_protocol_class = config.ws_protocol_class
@@ -119,6 +135,12 @@ class Shared:
     def log_access(self) -> Callable[[Any, int], None] | None:
         """What notes that a response begins, given its scope and status; None where nobody wants to know."""
         return self._note_access if self.access_logger.hasHandlers() else None
+
+
+def brief(limits: Limits) -> int:
+    """Bytes in which no head can be that is beyond the limits: a header field has four of them at least."""
+    sizes = (limits.head_size, limits.fields * 4)
+    return min(filter(None, sizes), default=LARGEST)
 
 
 def noting(log: AccessLog | logging.Logger) -> Callable[[Any, int], None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from reuseport.scoreboard import TURNED_AWAY
+
 Told = dict[str, Any]
 
 BUCKETS = 15
@@ -32,6 +34,7 @@ def slot(number: int, **different: Any) -> Told:
         "accepted": 0,
         "assigned": 0,
         "accept_queue": {"length": 0, "limit": 2048},
+        "accept_wait": 0.0,
         "lag": 0.001,
         "heartbeat_age": 0.01,
         "cpu": 0.0,
@@ -42,6 +45,7 @@ def slot(number: int, **different: Any) -> Told:
         "durations": {"counts": [0] * BUCKETS, "sum": 0.0},
         "handoffs": {"sent": 0, "received": 0, "refused": 0, "rebalanced": 0, "rescued": 0},
         "lingered": {"tls": 0, "protocol": 0, "stop": 0},
+        "turned_away": dict.fromkeys((word.name.lower() for word in TURNED_AWAY), 0),
         "spawns": 1,
         "restarts": 0,
         "implausible": 0,

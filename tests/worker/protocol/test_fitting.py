@@ -92,7 +92,6 @@ def test_methods_of_httptools_that_are_left_as_they_are_find_what_they_want() ->
 def test_h11_has_no_method_that_nobody_looked_at() -> None:
     assert set(inherited(H11Protocol, TransferableH11)) == (LEFT - {"on_url"}) | {
         "connection_made",
-        "data_received",
         "handle_events",
         "pause_writing",
         "resume_writing",
