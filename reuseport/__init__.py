@@ -1,17 +1,30 @@
 """reuseport: N independent uvicorn workers on one port, balanced by the kernel, supervised.
 
 For applications: `reuseport.draining` tells that this worker drains (`notice`), `reuseport.only_one` has
-something run in one worker only (`exclusion`).
+something run in one worker only (`exclusion`). For scripts and tests: `reuseport.run` (`running`) and
+`reuseport.serving` (`alongside`).
 """
 
-__all__ = ["Draining", "__version__", "draining", "only_one"]
+__all__ = ["Draining", "Server", "__version__", "draining", "only_one", "run", "serving"]
 
 __version__ = "0.1.0.dev0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from reuseport.alongside import Server, serving
     from reuseport.exclusion import only_one
     from reuseport.notice import Draining, draining
+    from reuseport.running import run
+
+
+_WHERE = {
+    "Draining": "notice",
+    "Server": "alongside",
+    "draining": "notice",
+    "only_one": "exclusion",
+    "run": "running",
+    "serving": "alongside",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -19,12 +32,9 @@ def __getattr__(name: str) -> object:
 
     This file runs before it is decided where asyncio is imported from (`surroundings`).
     """
-    if name in ("Draining", "draining"):
-        from reuseport import notice
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(notice, name)
-    if name == "only_one":
-        from reuseport import exclusion
-
-        return exclusion.only_one
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"reuseport.{_WHERE[name]}"), name)
+    return found

@@ -93,6 +93,18 @@ def handed_over() -> "dict[str, Any] | None":
     return literal
 
 
+def flags() -> "list[str]":
+    """Those of this interpreter (-O, -W, -I, -X …): what multiprocessing hands on, and the other -X."""
+    import subprocess
+
+    found: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    known = {found[at + 1].partition("=")[0] for at, flag in enumerate(found[:-1]) if flag == "-X"}
+    for name, value in sys._xoptions.items():
+        if name not in known:
+            found += ["-X", name if value is True else f"{name}={value}"]
+    return found
+
+
 given = Surroundings.here()
 """The launcher's, also in what it has executed: `worker.afresh` puts them here."""
 
@@ -189,6 +201,11 @@ def _finds(path: list[str], name: str) -> bool:
     spec = PathFinder.find_spec(name, path)
     # Without a file it is only a directory of that name (a namespace package).
     return spec is not None and spec.has_location
+
+
+def is_own(entry: str) -> bool:
+    """Whether every interpreter like this one has it on its path, before anybody has added anything."""
+    return _is_standard(entry) or entry in _installed()
 
 
 def _is_standard(entry: str) -> bool:

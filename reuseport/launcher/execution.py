@@ -18,7 +18,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence, Set
 from typing import NoReturn
@@ -142,7 +141,7 @@ def execute(
     if identity is not None:
         environment.update(identity.environment())
     ends = ["--agreement", AGREEMENT, "--channel", str(channel.fileno()), "--launcher", str(os.getpid())]
-    interpreter = [] if surroundings.is_frozen() else [*_flags(), "-c", _FIRST_LINES]
+    interpreter = [] if surroundings.is_frozen() else [*surroundings.flags(), "-c", _FIRST_LINES]
     command = [sys.executable, *interpreter, module, *ends, *arguments]
     # All, until the copy has no handler of ours any more.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -159,16 +158,6 @@ def execute(
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
-
-
-def _flags() -> list[str]:
-    """The interpreter's own flags (-O, -W, -I, -X …): what multiprocessing hands on, and the other -X."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    known = {flags[at + 1].partition("=")[0] for at, flag in enumerate(flags[:-1]) if flag == "-X"}
-    for name, value in sys._xoptions.items():
-        if name not in known:
-            flags += ["-X", name if value is True else f"{name}={value}"]
-    return flags
 
 
 def _become(

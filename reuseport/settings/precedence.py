@@ -160,12 +160,12 @@ def _from_file(config: str | None, directory: Path) -> Iterator[tuple[str, Given
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in FLAGS:
-            raise ConfigurationError(f"{shown}: there is no setting {key!r}{_nearest(name)}")
+            raise ConfigurationError(f"{shown}: there is no setting {key!r}{nearest(name)}")
         if key != name and name in table:
             raise ConfigurationError(f"{shown}: {key} and {name} are the same setting: keep one of them")
         yield (
             name,
-            Given(_checked(FLAGS[name], value, f"{name} in {shown}"), Level.FILE, f"{name} in {shown}"),
+            Given(checked(FLAGS[name], value, f"{name} in {shown}"), Level.FILE, f"{name} in {shown}"),
         )
 
 
@@ -200,12 +200,12 @@ def _table(path: Path, config: str | None) -> dict[str, Any]:
     return section or {}
 
 
-def _nearest(name: str) -> str:
+def nearest(name: str) -> str:
     near = difflib.get_close_matches(name, FLAGS, n=1)
     return f"; did you mean {near[0]!r}?" if near else ": see reuseport --help for the names"
 
 
-def _checked(flag: Flag, value: Any, place: str) -> Any:
+def checked(flag: Flag, value: Any, place: str) -> Any:
     """The value of a key, refused when TOML says it is of another type: port = "8000" is a mistake."""
     parts = value if flag.kind.separator and isinstance(value, list) else [value]
     if (flag.kind.separator and not isinstance(value, list)) or any(
