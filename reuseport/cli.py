@@ -6,10 +6,11 @@ else: environment, file and defaults are settings/precedence.py's, so one preced
 """
 
 import difflib
+import json
 import os
 import platform
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from click.shell_completion import BashComplete, CompletionItem, FishComplete, S
 
 from reuseport import __version__
 from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
-from reuseport.errors import ApplicationError, ReuseportError
+from reuseport.errors import ApplicationError, HostError, ReuseportError
 from reuseport.settings.kinds import APPLICATION
 from reuseport.settings.precedence import load
 from reuseport.settings.table import DEFAULTS, FLAGS, Settings, spellings
@@ -28,6 +29,12 @@ from reuseport.settings.values import Value
 
 _APP = """APP is module:attribute; a dotted module alone, such as shop.web, means shop.web:app.
 Without APP the built-in demo is served."""
+
+_DOCTORS_ENDS = """\b
+Exit codes:
+  0  it starts, and nothing is wrong
+  1  something is to be mended (warning)
+  2  it would not start (error), or wrong usage"""
 
 _SOURCES = """\b
 Every setting can be given in four places; the first of these counts:
@@ -145,7 +152,11 @@ def _serve(context: click.Context, /, **_: Any) -> None:
     from reuseport.admin.front import admin
     from reuseport.launcher.serve import serve
 
-    context.exit(serve(settings, admin))
+    try:
+        code = serve(settings, admin)
+    except HostError as error:
+        raise HostError(f"{error}; `reuseport doctor` looks at the whole host") from error
+    context.exit(code)
 
 
 @click.pass_context
@@ -155,6 +166,21 @@ def _check(context: click.Context, /, **_: Any) -> None:
     from reuseport.launcher.check import check
 
     click.echo(check(settings))
+
+
+@click.pass_context
+def _doctor(context: click.Context, /, **_: Any) -> None:
+    """Look at host, settings and application: would it start, how well would it do, what is to be typed."""
+    settings = settings_of(context)
+    from reuseport.doctor.gathering import gather
+    from reuseport.doctor.telling import document, judged, page, status
+
+    lines = judged(gather(settings, application=settings.app != DEFAULTS.app))
+    if context.params["as_json"]:
+        click.echo(json.dumps(document(lines), indent=2))
+    else:
+        click.echo("\n".join(page(lines)))
+    context.exit(status(lines))
 
 
 @click.command(
@@ -233,11 +259,17 @@ def _parameters() -> list[click.Parameter]:
     return [*own, *(_option(name) for name in FLAGS if name != "app")]
 
 
-def _made(kind: type[_Command], name: str, callback: Callable[..., None], *about: str) -> _Command:
+def _made(
+    kind: type[_Command],
+    name: str,
+    callback: Callable[..., None],
+    *about: str,
+    more: Sequence[click.Option] = (),
+) -> _Command:
     return kind(
         name,
         callback=callback,
-        params=_parameters(),
+        params=[*_parameters(), *more],
         help="\n\n".join((callback.__doc__ or "", *about, _APP)),
         epilog=_SOURCES,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -247,6 +279,13 @@ def _made(kind: type[_Command], name: str, callback: Callable[..., None], *about
 WORDS: dict[str, click.Command] = {
     "check": _made(_Command, "check", _check),
     "completion": _completion,
+    "doctor": _made(
+        _Command,
+        "doctor",
+        _doctor,
+        _DOCTORS_ENDS,
+        more=[click.Option(["--json", "as_json"], is_flag=True, help="Print it for programs.")],
+    ),
     "manual": _manual,
     **CLIENT_COMMANDS,
 }

@@ -4,6 +4,7 @@
     worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · Holds
                          · Waits · ShuttingDown
     launcher → mold      Prepare, first and once · Cast
+    worker → doctor      Found or Failed, once
     mold → launcher      Failed, or Prepared · Born or Unborn, for each Cast
 
 Whole numbers are 0 to 2**53, seconds 0 to 1e9. Slots are named by their numbers; the descriptors that belong
@@ -197,6 +198,17 @@ class Unborn:
     text: str
 
 
+# ── throw-away processes ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The application imports, and has these pools of connections, each of so many at most."""
+
+    names: tuple[str, ...]
+    most: tuple[int, ...]
+
+
 ToWorker: TypeAlias = Start | Drain | Foster | Unfoster | Pass | ReopenLogs
 """What the launcher says."""
 ToLauncher: TypeAlias = (
@@ -207,7 +219,9 @@ ToMold: TypeAlias = Prepare | Cast
 """What the launcher says to a mold."""
 FromMold: TypeAlias = Failed | Prepared | Born | Unborn
 """What a mold says."""
-Message: TypeAlias = ToWorker | ToLauncher | ToMold | FromMold
+ToDoctor: TypeAlias = Found | Failed
+"""What the doctor's process says."""
+Message: TypeAlias = ToWorker | ToLauncher | ToMold | FromMold | ToDoctor
 
 Said = TypeVar("Said", bound=Message)
 
@@ -243,4 +257,6 @@ FROM_MOLD: Alphabet[FromMold] = Alphabet(
     _named(Failed, Prepared, Born, Unborn), most_text=MOST_TEXT, most_descriptors=0
 )
 
-ALPHABETS: tuple[Alphabet[Any], ...] = (TO_WORKER, TO_LAUNCHER, TO_MOLD, FROM_MOLD)
+TO_DOCTOR: Alphabet[ToDoctor] = Alphabet(_named(Found, Failed), most_text=MOST_TEXT, most_descriptors=0)
+
+ALPHABETS: tuple[Alphabet[Any], ...] = (TO_WORKER, TO_LAUNCHER, TO_MOLD, FROM_MOLD, TO_DOCTOR)

@@ -187,10 +187,11 @@ def _of_process(pid: int) -> list[Path]:
 def _launchers() -> list[Path]:
     """Sockets named like ours, of processes that run us, wherever they are."""
     paths = [Path(path) for path in _listening().values()]
-    return [path for path in paths if path.suffix == ".sock" and _is_launcher(path.stem)]
+    return [path for path in paths if path.suffix == ".sock" and is_launcher(path.stem)]
 
 
-def _is_launcher(pid: str) -> bool:
+def is_launcher(pid: str) -> bool:
+    """Whether this process is executed as a launcher of ours, or a command."""
     if not pid.isdecimal():
         return False
     try:

@@ -18,7 +18,7 @@ rescue       while the event loop is blocked, a thread hands on whose connection
 standing     whether the loop's thread is in a task's step, so that another may act for it
 rebalancing  passing on what makes it busier than others
 autoreload   --reload: the helper that watches files
-check        `reuseport check`: the throw-away process
+check        `reuseport check`: the throw-away process; `pools`: that of `reuseport doctor`
 
 `protocol` is the room of what runs with every request.
 """
