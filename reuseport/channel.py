@@ -98,13 +98,13 @@ class Channel(Generic[Said]):
             self._waiting.popleft()
             close_all(fds)
 
-    def receive(self) -> list[tuple[Said, list[int]]]:
-        """The messages that have come, AT_ONCE at most, each with its descriptors, which are the caller's.
+    def receive(self, most: int = AT_ONCE) -> list[tuple[Said, list[int]]]:
+        """The messages that have come, so many at most, each with its descriptors, which are the caller's.
 
         Without them, if they were lost. Raises PeerGoneError at the end of file, and ViolationError.
         """
         received: list[tuple[Said, list[int]]] = []
-        while len(received) < AT_ONCE:
+        while len(received) < most:
             try:
                 packet, fds, flags = self._next()
             except BlockingIOError:

@@ -73,6 +73,16 @@ class HandoffStatus(TypedDict):
     rescued: int
 
 
+class StickyStatus(TypedDict):
+    """Requests with a session key that came in here: they belong here (`hits`), they were moved to the slot
+    that they belong to, or they were served here although they belong elsewhere (`missed`).
+    """
+
+    hits: int
+    moved: int
+    missed: int
+
+
 class LingeredStatus(TypedDict):
     """Connections of leaving workers that could not go over: encrypted, of a protocol that cannot, or because
     the whole server stopped.
@@ -135,6 +145,7 @@ class SlotStatus(TypedDict):
     open_fds: int | None
     durations: Durations
     handoffs: HandoffStatus
+    sticky: StickyStatus
     lingered: LingeredStatus
     turned_away: dict[str, int]
     """Clients that were not served, by what they did: scoreboard.TURNED_AWAY in small letters."""

@@ -1,6 +1,6 @@
 """What launcher and worker say to each other: plain data, one alphabet each way. `channel` carries it.
 
-    launcher → worker    Start, first and once · Foster, Unfoster · Pass · Drain · ReopenLogs
+    launcher → worker    Start, first and once · Reach · Foster, Unfoster · Pass · Drain · ReopenLogs
     worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · Holds
                          · Waits · ShuttingDown
     launcher → mold      Prepare, first and once · Cast
@@ -35,9 +35,10 @@ class Start:
 
     Descriptors: the scoreboard, which has rows for `slots` slots; the receiving end of the slot's inbox; the
     file that STACKS_SIGNAL dumps into; the inbox's sending end, for the rescue; `locks` files (one, or none)
-    whose bytes the worker may lock, opened for it alone; `shared` sockets that all workers accept from; and
-    then the slot's own listeners, one for each endpoint, bound by the launcher, which keeps a duplicate of
-    each: the escrow.
+    whose bytes the worker may lock, opened for it alone; with --sticky the table of keys, the receiving end
+    of the slot's session inbox, and the sending ends of those of the slots `ways`; `shared` sockets that all
+    workers accept from; and then the slot's own listeners, one for each endpoint, bound by the launcher,
+    which keeps a duplicate of each: the escrow.
     """
 
     settings: str
@@ -49,6 +50,19 @@ class Start:
     cpu: int | None = None
     """Where all its threads are to run (--pin-cpus)."""
     locks: int = 0
+    secret: str = ""
+    """Hexadecimal, with --sticky: what session keys are hashed with."""
+    ways: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Requests can be moved to these slots, too (--sticky).
+
+    Descriptors: the sending end of the session inbox of each.
+    """
+
+    slots: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +80,8 @@ class Drain:
 class Foster:
     """Accept also for another slot, until told otherwise.
 
-    Descriptors: the receiving end of that slot's inbox, and its listeners.
+    Descriptors: the receiving end of that slot's inbox; with --sticky that of its session inbox; its
+    listeners.
     """
 
     slot: int
@@ -209,7 +224,7 @@ class Found:
     most: tuple[int, ...]
 
 
-ToWorker: TypeAlias = Start | Drain | Foster | Unfoster | Pass | ReopenLogs
+ToWorker: TypeAlias = Start | Reach | Drain | Foster | Unfoster | Pass | ReopenLogs
 """What the launcher says."""
 ToLauncher: TypeAlias = (
     Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | Holds | Waits | ShuttingDown
@@ -242,7 +257,7 @@ def _named(*kinds: type[Said]) -> Mapping[str, type[Said]]:
 
 
 TO_WORKER: Alphabet[ToWorker] = Alphabet(
-    _named(Start, Drain, Foster, Unfoster, Pass, ReopenLogs), most_text=PACKET, most_descriptors=253
+    _named(Start, Reach, Drain, Foster, Unfoster, Pass, ReopenLogs), most_text=PACKET, most_descriptors=253
 )
 """253: SCM_MAX_FD, include/net/scm.h."""
 TO_LAUNCHER: Alphabet[ToLauncher] = Alphabet(

@@ -133,6 +133,12 @@ class Desk(enum.IntEnum):
 
     ACCEPT_WAIT = 52
     """The longest that a connection had waited to be accepted, of those asked lately, nanoseconds."""
+    STICKY_HITS = 53
+    """Requests with a session key that came to the slot they belong to (worker/sticky/sessions.py)."""
+    STICKY_MOVED = 54
+    """... that were moved to it."""
+    STICKY_MISSED = 55
+    """... that belong to another slot, and were served here."""
 
 
 RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))
@@ -163,6 +169,9 @@ COUNTERS = (
     Desk.RESCUED,
     Desk.COLLECTING,
     *TURNED_AWAY,
+    Desk.STICKY_HITS,
+    Desk.STICKY_MOVED,
+    Desk.STICKY_MISSED,
 )
 """The words of a desk that only grow; the launcher adds them to its totals when the worker is gone."""
 

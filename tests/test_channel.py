@@ -34,6 +34,7 @@ from reuseport.messages import (
     Listens,
     Message,
     Pass,
+    Reach,
     Ready,
     ReopenLogs,
     ShuttingDown,
@@ -58,11 +59,14 @@ ORDERS: dict[str, st.SearchStrategy[ToWorker]] = {
         slots=SIZES,
         shared=SIZES,
         cpu=st.none() | SIZES,
+        secret=TEXT,
+        ways=st.lists(SIZES, max_size=16).map(tuple),
     ),
     "Drain": st.builds(Drain, st.floats(0, 1e9), st.lists(SIZES, max_size=16).map(tuple)),
     "Foster": st.builds(Foster, SIZES),
     "Unfoster": st.builds(Unfoster, SIZES),
     "Pass": st.builds(Pass, SIZES, SIZES),
+    "Reach": st.builds(Reach, st.lists(SIZES, max_size=16).map(tuple)),
     "ReopenLogs": st.just(ReopenLogs()),
 }
 ANSWERS: dict[str, st.SearchStrategy[ToLauncher]] = {

@@ -135,6 +135,16 @@ def _codes(status: Status) -> Readings:
     ]
 
 
+def _sticky(status: Status) -> Readings:
+    for slot in status["slots"]:
+        worker, found = str(slot["slot"]), slot["sticky"]
+        yield from (
+            ((worker, "hit"), found["hits"]),
+            ((worker, "moved"), found["moved"]),
+            ((worker, "missed"), found["missed"]),
+        )
+
+
 METRICS = (
     Exported("reuseport_build_info", ("version", "python", "uvicorn"), "Always 1.", _build),
     _one("reuseport_start_time_seconds", "When the launcher started, Unix time.", lambda s: s["started_at"]),
@@ -273,6 +283,12 @@ METRICS = (
         "rescued_total",
         "Connections that went to another worker because the event loop was blocked.",
         lambda slot: slot["handoffs"]["rescued"],
+    ),
+    Exported(
+        "reuseport_worker_sticky_requests_total",
+        ("worker", "result"),
+        "Requests with a session key, where they came in: hit, moved to their slot, or missed it.",
+        _sticky,
     ),
     _each(
         "implausible_total",

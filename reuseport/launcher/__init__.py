@@ -10,6 +10,7 @@ process     one worker as the launcher holds it: pidfd, channel, exit status
 molds       the molds' other end: has workers forked, or does without
 execution   executing a module of ours in a fresh interpreter
 exclusion   the file on which workers lock what only one may have
+affinity    what --sticky takes: the table of keys, session inboxes
 ports       what keeps the addresses: reservations, the escrow, inboxes
 balance     how connections find a worker: the rung of the ladder
 operator    what whoever steers a running launcher may see and ask

@@ -112,7 +112,7 @@ class Execution:
 
 def refuse_what_does_not_fit(settings: Settings) -> None:
     """Raise ConfigurationError for more than a worker is handed, in a variable and in its Start message."""
-    message = len(json.dumps(settings.to_json())) + 1024  # and the numbers beside them
+    message = len(json.dumps(settings.to_json())) + 4096  # and the numbers beside them
     variable = max(map(len, surroundings.given.encoded().values())) + len(surroundings.VARIABLE) + 2
     for size, most, what in (
         (message, PACKET, "the settings"),

@@ -20,6 +20,7 @@ import time
 
 from reuseport.history import Kind
 from reuseport.instance import Attach
+from reuseport.launcher.affinity import Affinity
 from reuseport.launcher.balance import Balance
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.burden import WINDOW
@@ -72,6 +73,7 @@ class Launcher:
         balance: Balance,
         relay: Relay,
         identity: Identity | None = None,
+        affinity: Affinity | None = None,
     ) -> None:
         self.settings = settings
         self.identity = identity
@@ -107,6 +109,7 @@ class Launcher:
             self._molds,
             ports,
             balance,
+            affinity,
             self.totals,
             self.chronicle,
             self.relief,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from reuseport.errors import ReuseportError
+from reuseport.launcher.affinity import AT_ONCE, Affinity
 from reuseport.launcher.balance import Balance
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Action, Blame, Event
@@ -29,7 +30,7 @@ from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.watching.tampering import Tampering
 from reuseport.launcher.workforce import Workforce
-from reuseport.messages import Drain, Foster, Pass, ReopenLogs, Start, ToWorker, Unfoster
+from reuseport.messages import Drain, Foster, Pass, Reach, ReopenLogs, Start, ToWorker, Unfoster
 from reuseport.settings.table import Settings
 
 AGAIN = 0.1
@@ -51,6 +52,7 @@ class Orders:
         molds: Molds,
         ports: Ports,
         balance: Balance,
+        affinity: Affinity | None,
         totals: Totals,
         chronicle: Chronicle,
         relief: Relief,
@@ -67,6 +69,7 @@ class Orders:
         self._molds = molds
         self._ports = ports
         self._balance = balance
+        self._affinity = affinity
         self._totals = totals
         self._chronicle = chronicle
         self._relief = relief
@@ -117,6 +120,9 @@ class Orders:
             # First: a slot without them could not be served, and no descriptor may be free for one.
             self._ports.inbox(spawn.slot)
             self._ports.listeners(spawn.slot)
+            if self._affinity is not None and self._affinity.open(spawn.slot):
+                for process in self._workforce.processes.values():
+                    self._tell_ways(process, [spawn.slot])
             forked = self._molds.cast(spawn)
         except (OSError, ReuseportError) as error:
             self._not_spawned(spawn, str(error))
@@ -151,7 +157,14 @@ class Orders:
         self._loop.attempt(partial(self._chronicle.spawned, spawn))
         shared = self._ports.shared_fds()
         own = [self._balance.scoreboard.fd, receiving, process.stacks, sending]
+        secret, ways = "", list[int]()
+        affinity = self._affinity
+        if affinity is not None:
+            secret, ways = affinity.secret, affinity.others(spawn.slot)
         with self._exclusion.opened() as locks:
+            own += locks
+            if affinity is not None:
+                own += [*affinity.own(spawn.slot), *map(affinity.sending, ways[:AT_ONCE])]
             start = Start(
                 settings=self._settings.to_json(),
                 slot=spawn.slot,
@@ -161,8 +174,16 @@ class Orders:
                 shared=len(shared),
                 cpu=self._balance.cpu(spawn.slot),
                 locks=len(locks),
+                secret=secret,
+                ways=tuple(ways[:AT_ONCE]),
             )
-            self._send(process, start, [*own, *locks, *shared, *listeners])
+            self._send(process, start, [*own, *shared, *listeners])
+        self._tell_ways(process, ways[AT_ONCE:])
+
+    def _tell_ways(self, process: Process, slots: Sequence[int]) -> None:
+        """The worker can move requests to these slots from now on."""
+        for at in range(0, len(slots), AT_ONCE):
+            self._send(process, reach := Reach(tuple(slots[at : at + AT_ONCE])), self._descriptors(reach))
 
     def _end(self, worker: int, with_signal: signal.Signals) -> None:
         if (spawn := self._molds.forget(worker)) is not None:
@@ -192,7 +213,12 @@ class Orders:
             case Drain(_, heirs):
                 return [self._ports.inbox(slot)[1] for slot in heirs]
             case Foster(slot):
-                return [self._ports.inbox(slot)[0], *self._ports.listeners(slot)]
+                inboxes = [self._ports.inbox(slot)[0]]
+                if self._affinity is not None:
+                    inboxes.append(self._affinity.receiving(slot))
+                return [*inboxes, *self._ports.listeners(slot)]
+            case Reach(slots) if self._affinity is not None:
+                return [self._affinity.sending(slot) for slot in slots]
             case Pass(_, slot):
                 return [self._ports.inbox(slot)[1]]
             case _:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from reuseport import logs, surroundings
 from reuseport.instance import Attach
 from reuseport.launcher import ports, siginfo
+from reuseport.launcher.affinity import sticking
 from reuseport.launcher.autoreload import watching
 from reuseport.launcher.balance import chosen
 from reuseport.launcher.deciding.slots import Policy
@@ -62,6 +63,7 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
         multiprocess.prepare(os.environ, identity)
         policy = policy_of(settings, workers)
         balance = stack.enter_context(chosen(settings, workers, policy.capacity, len(held.endpoints())))
+        affinity = stack.enter_context(sticking(settings, workers, policy.capacity))
         if balance.choice.rule == "cpu":
             held.incoming_cpu = balance.cpu
         scheme = "https" if settings.ssl_certfile else "http"
@@ -70,7 +72,7 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
         give_up(balance.choice.steered, identity)
         relay.begin()
         stack.enter_context(watching(settings))
-        return Launcher(settings, policy, held, balance, relay, identity).run(attach)
+        return Launcher(settings, policy, held, balance, relay, identity, affinity).run(attach)
 
 
 def _warn_of_what_all_can_read() -> None:

@@ -38,6 +38,7 @@ class Keywords(TypedDict, total=False):
     pin_cpus: bool | None
     rebalance: bool | None
     rescue: bool | None
+    sticky: Sequence[str] | None
     arrival_timeout: float | str | None
     head_timeout: float | str | None
     body_timeout: float | str | None

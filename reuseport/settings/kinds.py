@@ -17,6 +17,9 @@ _NAMES = re.compile(r"(?!-)[^./:\0]+(?:\.[^./:\0]+)*")
 # A field name is a token (RFC 9110 §5.6.2); a value holds no control character, so that no
 # header can end early and start another (RFC 9110 §5.5).
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# As it stands in a URL: nothing that ends the name there.
+_PARAMETER = re.compile(r"[!$'()*+,;:@?/._~0-9A-Za-z%-]+")
 _WORDS = {
     "true": True,
     "yes": True,
@@ -137,6 +140,20 @@ def _header(value: str) -> str:
     return value
 
 
+def _sticky(value: str) -> str:
+    kind, colon, name = value.partition(":")
+    kind = kind.lower()
+    # Names of headers and of cookies are tokens (RFC 9110, 5.6.2; RFC 6265, 4.1.1).
+    named = _TOKEN.fullmatch(name) if kind != "query" else _PARAMETER.fullmatch(name)
+    if kind == "insert" and (named or not colon):
+        return f"{kind}:{name}" if name else kind
+    if kind not in ("header", "cookie", "query") or not named:
+        raise ValueError(
+            f"{value!r} says of no session: write header:NAME, cookie:NAME, query:NAME or insert"
+        )
+    return f"{kind}:{name}"
+
+
 APPLICATION = Kind("APP", _application, (str,))
 BOOLEAN = Kind("BOOLEAN", _boolean, (bool,), show=lambda value: str(value).lower())
 DURATION = Kind("DURATION", parse_duration, (int, float, str), show=format_duration)
@@ -146,5 +163,6 @@ HEADERS = Kind("NAME:VALUE", _header, (str,), separator=r"\s+")
 PASSWORD = text("PASSWORD")
 NUMBER = Kind("SECONDS", _number, (int, float))
 SIZE = Kind("SIZE", parse_size, (int, str))
+STICKY = Kind("KIND:NAME", _sticky, (str,), separator=r"\s+")
 SWITCH = Kind(None, _boolean, (bool,), show=lambda value: str(value).lower())
 WORKERS = Kind("N|auto", _workers, (int, str))

@@ -19,6 +19,7 @@ from reuseport.settings.kinds import (
     NUMBER,
     PASSWORD,
     SIZE,
+    STICKY,
     SWITCH,
     WORKERS,
     Kind,
@@ -159,6 +160,12 @@ class Settings:
         SWITCH,
         "Pass waiting connections of a worker whose event loop is blocked to one that turns.",
         "--rescue/--no-rescue",
+    )
+    sticky: tuple[str, ...] = _balance(
+        (),
+        STICKY,
+        "Pass requests with this session key (header:NAME, cookie:NAME, query:NAME) to the worker that knows"
+        " it; insert[:NAME] sets a cookie for that; repeatable.",
     )
 
     arrival_timeout: float = _clients(

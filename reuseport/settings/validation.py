@@ -30,6 +30,8 @@ def validate(settings: Settings) -> None:
         raise ConfigurationError(f"--limit-request-body needs --http httptools, not --http {settings.http}")
     if settings.max_wait and settings.http not in ("auto", "httptools", "h11"):
         raise ConfigurationError(f"--max-wait needs --http httptools or h11, not --http {settings.http}")
+    if settings.sticky:
+        _require_movable(settings)
     if settings.log_format == "json" and find_spec("pythonjsonlogger") is None:
         raise ConfigurationError("--log-format json needs python-json-logger: pip install 'reuseport[json]'")
     if settings.ssl_certfile is not None:
@@ -37,6 +39,17 @@ def validate(settings: Settings) -> None:
     elif idle := next(_tls_settings_given(settings), None):
         # uvicorn would serve plain HTTP and say nothing.
         raise ConfigurationError(f"{spellings(idle)[-1]} needs a certificate: give --ssl-certfile too")
+
+
+def _require_movable(settings: Settings) -> None:
+    if settings.ssl_certfile is not None:
+        raise ConfigurationError(
+            "--sticky cannot move what is encrypted: have a proxy in front take --ssl-certfile"
+        )
+    if settings.http not in ("auto", "httptools", "h11"):
+        raise ConfigurationError(f"--sticky needs --http httptools or h11, not {settings.http}")
+    if sum(rule.partition(":")[0] == "insert" for rule in settings.sticky) > 1:
+        raise ConfigurationError("--sticky insert sets one cookie: give it once")
 
 
 def require_our_file(path: Path | None) -> None:

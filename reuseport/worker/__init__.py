@@ -20,5 +20,6 @@ rebalancing  passing on what makes it busier than others
 autoreload   --reload: the helper that watches files
 check        `reuseport check`: the throw-away process; `pools`: that of `reuseport doctor`
 
-`protocol` is the room of what runs with every request.
+Rooms: `protocol` is what runs with every request, `sticky` has requests find the worker that knows their
+session.
 """

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from reuseport import draining, exclusion, logs
 from reuseport.channel import Channel
@@ -27,6 +29,9 @@ from reuseport.worker.protocol.accesslog import AccessLog, begin_access_log
 
 if TYPE_CHECKING:
     from reuseport.worker.application import Application
+    from reuseport.worker.protocol.connection import State
+    from reuseport.worker.protocol.count import Counted
+    from reuseport.worker.sticky.taking_part import Sticky
 
 STARTUP_FAILURE = 3
 """uvicorn's exit status for the same."""
@@ -88,6 +93,22 @@ def main() -> int:
     return 0
 
 
+def take_part(settings: Settings, order: Start, fds: Sequence[int], scoreboard: Scoreboard) -> Sticky | None:
+    """In what --sticky takes, which the first of `fds` are for; without it there is none, and no import."""
+    if not settings.sticky:
+        return None
+    from reuseport.worker.sticky.taking_part import Sticky
+
+    return Sticky(settings, order, fds, scoreboard)
+
+
+def surrounded(state: State, app: Any) -> Counted:
+    """The application in all that we put around it."""
+    if state.sessions is not None:
+        app = state.sessions.around(app)
+    return state.requests.around(app, state.extensions)
+
+
 async def serve(
     channel: Channel[ToWorker],
     order: Start,
@@ -116,13 +137,18 @@ async def serve(
     row = scoreboard.slot(order.slot)
     requests = Requests(desk)
     state = State(Load(desk, row), requests, draining, Limits.of(settings))
-    application.around = functools.partial(requests.around, extensions=state.extensions)
     if access_log is not None:
         access_log.start(asyncio.get_running_loop())
         state.access_log = access_log
     collector = Collector(desk)
-    sockets = [socket.socket(fileno=fd) for fd in fds[4 + order.locks :]]
-    shared, own = sockets[: order.shared], sockets[order.shared :]
+    sockets = fds[4 + order.locks :]
+    sticky = take_part(settings, order, sockets, scoreboard)
+    if sticky is not None:
+        state.sessions = sticky.sessions
+        sockets = sockets[sticky.taken :]
+    application.around = functools.partial(surrounded, state)
+    shared = [socket.socket(fileno=fd) for fd in sockets[: order.shared]]
+    own = [socket.socket(fileno=fd) for fd in sockets[order.shared :]]
 
     def on_listen() -> None:
         if settings.gc_freeze:
@@ -151,15 +177,22 @@ async def serve(
     server = Server(application, state, own, shared, on_listen, on_ready)
     meter = Meter(desk, state)
     memory = Memory(desk, row)
-    inbox = Inbox(fds[1], server, desk)
+    inboxes = [Inbox(fds[1], server, desk), *([] if sticky is None else [sticky.incoming(server)])]
     rescue = Rescue(fds[3], state, desk, lambda: turning(scoreboard, order.slot))
-    control = Control(channel, server, inbox, meter, rescue, seat, settings)
+    fosters = None if sticky is None else sticky.foster
+    control = Control(channel, server, inboxes, meter, rescue, seat, settings, fosters)
     server.on_terminate, server.on_waiting = control.on_terminate, control.on_waiting
     held = () if seat is None else seat.descriptors()
     disown(
         asyncio.get_running_loop(),
-        lambda: (channel.fileno(), *fds[:2], *held, *server.descriptors(), *rescue.descriptors()),
+        lambda: itertools.chain(
+            (channel.fileno(), *fds[:2], *held),
+            server.descriptors(),
+            rescue.descriptors(),
+            () if sticky is None else sticky.descriptors(),
+        ),
     )
     await server.serve()
     rescue.end()
-    inbox.close()
+    for inbox in inboxes:
+        inbox.close()

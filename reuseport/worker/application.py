@@ -59,6 +59,10 @@ class Application(Config):
             # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.
             options = settings.uvicorn_options()
             options["http"] = chosen(settings.http, Limits.of(settings))
+            if settings.sticky:
+                from reuseport.worker.sticky.movable import MOVABLE
+
+                options["http"] = MOVABLE[options["http"]]
             # Its own limit, where it has one: h11 takes so much of a head as one event.
             options["h11_max_incomplete_event_size"] = (
                 settings.h11_max_incomplete_event_size or settings.limit_request_head or None

@@ -61,10 +61,10 @@ def begin(arguments: Sequence[str]) -> tuple[Channel[ToWorker], Start, list[int]
     waiting.register(channel, select.POLLIN)
     waiting.poll()
     try:
-        received = channel.receive()
+        # What follows is for who serves.
+        [(order, fds)] = channel.receive(1)
     except PeerGoneError:
         sys.exit(0)
-    (order, fds) = received[0]
     if not isinstance(order, Start):
         raise TypeError(f"the first message is Start, not {order!r}")
     if fds:

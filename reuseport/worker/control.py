@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import signal
+from collections.abc import Sequence
 
 from reuseport import logs
 from reuseport.channel import Channel, PeerGoneError, close_all
@@ -20,6 +21,7 @@ from reuseport.messages import (
     LimitReached,
     Message,
     Pass,
+    Reach,
     Ready,
     ReopenLogs,
     ShuttingDown,
@@ -29,7 +31,7 @@ from reuseport.messages import (
 )
 from reuseport.settings.table import Settings
 from reuseport.worker.departure import Departure
-from reuseport.worker.fostering import Fostering
+from reuseport.worker.fostering import Fostering, Incoming
 from reuseport.worker.inbox import Inbox
 from reuseport.worker.meter import BEAT, Meter
 from reuseport.worker.rebalancing import Rebalancing
@@ -47,18 +49,20 @@ class Control:
         self,
         channel: Channel[ToWorker],
         server: Server,
-        inbox: Inbox,
+        inboxes: Sequence[Inbox],
         meter: Meter,
         rescue: Rescue,
         seat: Seat | None,
         settings: Settings,
+        incoming: Incoming | None = None,
     ) -> None:
+        """`inboxes` are the own slot's; `incoming` opens another's session inbox, where there are such."""
         self._channel = channel
         self._server = server
-        self._inbox = inbox
+        self._inboxes = inboxes
         self._meter = meter
         self._rescue = rescue
-        self._fostering = Fostering(server, meter.desk)
+        self._fostering = Fostering(server, meter.desk, incoming)
         self.rebalancing = Rebalancing(server.server_state, meter.desk)
         self._seat = seat
         self._told: tuple[str, ...] = ()
@@ -73,7 +77,8 @@ class Control:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listen to the launcher and the other workers from now on."""
         self._loop = loop
-        self._inbox.open(loop)
+        for inbox in self._inboxes:
+            inbox.open(loop)
         loop.add_reader(self._channel.fileno(), self._on_readable)
         loop.add_signal_handler(signal.SIGUSR1, logs.reopen)
         if self._most_requests is not None:
@@ -108,6 +113,8 @@ class Control:
                     self._send(CannotFoster(slot))  # they are lost: none was free
                 case Foster(slot):
                     self._fostering.begin(slot, fds)
+                case Reach(slots):
+                    self._reach(slots, fds)
                 case Unfoster(slot):
                     self._fostering.end(slot)
                 case Pass(count, _) if fds:
@@ -118,6 +125,13 @@ class Control:
                     logs.reopen()
                 case _:
                     raise TypeError(f"the launcher does not send {message!r}")
+
+    def _reach(self, slots: Sequence[int], fds: list[int]) -> None:
+        if len(fds) == len(slots):
+            self._server.server_state.sessions.reach(slots, fds)
+        elif slots:
+            # Until this worker is replaced: what belongs there is served here, and counted.
+            log.error("no descriptor is free for the ways to %d slots: raise ulimit -n", len(slots))
 
     def _drain(self, timeout: float, heirs: list[int], *, final: bool) -> None:
         if not heirs:
@@ -131,10 +145,13 @@ class Control:
         # First: from now on the departure has whatever becomes idle.
         self.rebalancing.end()
         self._departure = Departure(self._server.server_state, heirs, self._meter.desk, final=final)
+        if final and self._server.server_state.sessions is not None:
+            self._server.server_state.sessions.close()  # nobody else serves for longer than we do
         if not final:
             # First: what others pass on from now on is for our heirs, and waits for them. Without any, what
             # comes is for us to the end, and the queues of those we foster are: the server takes them.
-            self._inbox.close()
+            for inbox in self._inboxes:
+                inbox.close()
             self._fostering.end_all()
         self._server.drain(timeout, self._departure)
 
@@ -151,6 +168,8 @@ class Control:
 
     def on_drained(self, cut_off: int) -> None:
         """Requests are over, and lifespan shutdown has a time of its own."""
+        for inbox in self._inboxes:
+            inbox.close()
         self._send(ShuttingDown(cut_off))
 
     def _count(self, most: int) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from reuseport.worker.inbox import Inbox
 from reuseport.worker.server import Server
+
+Incoming: TypeAlias = Callable[[int, int], Inbox]
 
 
 @dataclass(slots=True)
@@ -16,6 +19,7 @@ class _Fostered:
     """One slot in our care."""
 
     inbox: Inbox
+    incoming: Inbox | None = None
     servers: list[asyncio.base_events.Server] = field(default_factory=list)
     ended: bool = False
 
@@ -23,18 +27,26 @@ class _Fostered:
 class Fostering:
     """The slots this worker accepts for beside its own. Owns the duplicates it was sent."""
 
-    def __init__(self, server: Server, desk: memoryview[int]) -> None:
+    def __init__(self, server: Server, desk: memoryview[int], incoming: Incoming | None = None) -> None:
+        """`incoming` opens a slot's session inbox, given its descriptor; None: there are no such inboxes."""
         self._server = server
         self._desk = desk
+        self._incoming = incoming
         self._slots: dict[int, _Fostered] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, slot: int, fds: Sequence[int]) -> None:
-        """Accept for the slot: `fds` are the receiving end of its inbox and its listeners."""
+        """Accept for the slot: `fds` are the receiving end of its inbox, that of its session inbox where such
+        are, and its listeners.
+        """
         loop = asyncio.get_running_loop()
         fostered = self._slots[slot] = _Fostered(Inbox(fds[0], self._server, self._desk))
         fostered.inbox.open(loop)
-        task = loop.create_task(self._accept(fostered, [socket.socket(fileno=fd) for fd in fds[1:]]))
+        fds = fds[1:]
+        if self._incoming is not None:
+            fostered.incoming = self._incoming(fds[0], slot)
+            fds = fds[1:]
+        task = loop.create_task(self._accept(fostered, [socket.socket(fileno=fd) for fd in fds]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -53,6 +65,8 @@ class Fostering:
             return  # we let go by ourselves, and the order crossed it
         fostered.ended = True
         fostered.inbox.close()
+        if fostered.incoming is not None:
+            fostered.incoming.close()
         for server in fostered.servers:
             self._server.accept_no_more(server)
 

@@ -15,8 +15,10 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Coroutine
+from typing import Any
 
-from reuseport.channel import receive_packet
+from reuseport.channel import close_all, receive_packet
 from reuseport.scoreboard import Desk, add
 from reuseport.worker.passing import RESCUED
 from reuseport.worker.protocol.activity import NEVER
@@ -35,6 +37,11 @@ log = logging.getLogger("uvicorn.error")
 
 class Inbox:
     """Reads one inbox while it is open. Owns its descriptor."""
+
+    PACKET = 16
+    """Bytes of one, at most."""
+    DESCRIPTORS = 1
+    """That come with one."""
 
     def __init__(self, fd: int, server: Server, desk: memoryview[int]) -> None:
         self._socket = socket.socket(fileno=fd)
@@ -60,7 +67,7 @@ class Inbox:
             if not self._room():
                 return
             try:
-                packet, fds, flags = receive_packet(self._socket, 16, 1)
+                packet, fds, flags = receive_packet(self._socket, self.PACKET, self.DESCRIPTORS)
             except BlockingIOError:
                 return
             if not packet:  # end of file: the launcher and every worker that could send are gone
@@ -68,20 +75,29 @@ class Inbox:
                 return
             if flags & socket.MSG_CTRUNC:
                 log.error("a connection passed to us is lost: no descriptor is free; raise ulimit -n")
-            for fd in fds:
-                try:
-                    connection = socket.socket(fileno=fd)
-                except OSError:
-                    os.close(fd)  # no connection: whoever has the other end may send what it likes
-                    continue
-                task = self._loop.create_task(self._take_up(connection, rescued=packet == RESCUED))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            self._take(packet, fds)
+
+    def _take(self, packet: bytes, fds: list[int]) -> None:
+        """What one packet has brought; the descriptors are ours."""
+        for fd in fds:
+            try:
+                connection = socket.socket(fileno=fd)
+            except OSError:
+                os.close(fd)  # no connection: whoever has the other end may send what it likes
+                continue
+            self._begin(self._take_up(connection, rescued=packet == RESCUED))
+
+    def _begin(self, taking_up: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(taking_up)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _room(self) -> bool:
-        """Whether a descriptor is free. Without one the kernel would drop the connection, so it waits."""
+        """Whether descriptors are free. Without them the kernel would drop the connection, so it waits."""
+        free: list[int] = []
         try:
-            os.close(os.dup(self._socket.fileno()))
+            while len(free) < self.DESCRIPTORS:
+                free.append(os.dup(self._socket.fileno()))
         except OSError as error:
             if error.errno not in EXHAUSTED:
                 raise
@@ -89,6 +105,8 @@ class Inbox:
             self._loop.remove_reader(self._socket.fileno())
             self._loop.call_later(AGAIN, self._resume)
             return False
+        finally:
+            close_all(free)
         return True
 
     def _resume(self) -> None:

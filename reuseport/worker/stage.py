@@ -77,13 +77,18 @@ def import_ours(settings: Settings) -> None:
     """What a worker needs with these settings, and would import later."""
     # What uvicorn's two factories import when they are called.
     loop = "uvloop" if settings.loop in ("auto", "uvloop") else None
+    sticky = ("reuseport.worker.sticky.movable", "reuseport.worker.sticky.taking_part")
+    ours = (*_LATER, *sticky) if settings.sticky else _LATER
     protocols = (
         loop,
         LOOP_FACTORIES.get(settings.loop),
         HTTP_PROTOCOLS.get(settings.http),
         WS_PROTOCOLS.get(settings.ws),
     )
-    for name in (*_LATER, *(target.partition(":")[0] for target in protocols if target)):
+    for name in (
+        *ours,
+        *(target.partition(":")[0] for target in protocols if target),
+    ):
         # What is missing may lie where the application does; if not, whoever needs it says so.
         with contextlib.suppress(ImportError):
             import_module(name)

@@ -63,6 +63,7 @@ PROMISED = {
     "reuseport_worker_generation": {"worker"},
     "reuseport_worker_restarts_total": {"worker"},
     "reuseport_worker_rescued_total": {"worker"},
+    "reuseport_worker_sticky_requests_total": {"worker", "result"},
     "reuseport_worker_implausible_total": {"worker"},
     "http_server_request_duration_seconds_bucket": {"le"},
     "http_server_request_duration_seconds_count": set(),
@@ -171,6 +172,13 @@ def test_responses_by_code() -> None:
     name = "reuseport_worker_requests_total"
     assert [value(series, name, worker="1", code=f"{code}xx") for code in range(1, 6)] == [*range(201, 206)]
     assert sum(figure for (of, _), figure in series.items() if of == name) == 515 + 1015
+
+
+def test_requests_with_a_key_by_what_became_of_them() -> None:
+    series = scraped(status(2))
+    name = "reuseport_worker_sticky_requests_total"
+    found = [value(series, name, worker="0", result=result) for result in ("hit", "moved", "missed")]
+    assert found == [132, 133, 134]
 
 
 def test_a_counter_is_there_before_it_counts() -> None:

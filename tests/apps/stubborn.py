@@ -1,7 +1,8 @@
 """`plain:app` with requests that block the event loop, in either of two ways: `/sleep?ms=50` lets go of the
 interpreter lock meanwhile, `/spin?ms=50` is Python that works; with `until=PATH` no longer than until that
 file exists, and `PATH.begun` says that it has begun.
-Both read the body first, and tell its length and checksum; `/digest` does that without blocking.
+Both read the body first, and tell its length and checksum; `/digest` does that without blocking. With
+TEST_EXECUTED each of them appends its parameter `id` to that file as soon as it is called.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ else:
     import plain
 
 JSON = (b"content-type", b"application/json")
+EXECUTED = (
+    os.open(os.environ["TEST_EXECUTED"], os.O_WRONLY | os.O_APPEND) if "TEST_EXECUTED" in os.environ else None
+)
 
 
 async def app(scope: plain.Scope, receive: plain.Receive, send: plain.Send) -> None:
@@ -27,13 +31,15 @@ async def app(scope: plain.Scope, receive: plain.Receive, send: plain.Send) -> N
     if scope["type"] != "http" or scope["path"] not in ("/sleep", "/spin", "/digest"):
         await plain.app(scope, receive, send)
         return
+    query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
+    if EXECUTED is not None:
+        os.write(EXECUTED, f"{query['id']}\n".encode())
     body = b""
     more = True
     while more:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
     end = time.monotonic() + float(query.get("ms", "0")) / 1000
     until = Path(query["until"]) if "until" in query else None
     if until is not None:

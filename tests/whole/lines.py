@@ -73,6 +73,14 @@ class Line:
             headers[name.strip().lower()] = value.strip()
         return int(first.split()[1]), headers
 
+    def be_narrow(self) -> None:
+        """From now on the kernel keeps little for us: what we have not read waits at the other end."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+
+    def wait_for_some(self) -> None:
+        """Until something has come, which is left for who reads."""
+        self._socket.recv(1, socket.MSG_PEEK)
+
     def read(self, size: int) -> bytes:
         return self._file.read(size)
 

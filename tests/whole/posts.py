@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import random
 import threading
@@ -35,8 +36,11 @@ class Posts:
         blocking: float = 0.05,
         shortest: float = 35.0,
         longest: float = 300.0,
+        keys: int = 0,
     ) -> None:
-        """`blocking`: the share of requests that block their worker, for `shortest` to `longest` ms."""
+        """`blocking`: the share of requests that block their worker, for `shortest` to `longest` ms; `keys`:
+        they have one of so many session keys in their URL (--sticky query:key).
+        """
         self.failures: list[Failure] = []
         self.wrong: list[str] = []
         self.answered = 0
@@ -47,6 +51,10 @@ class Posts:
         self._chances = [random.Random(seed * 1000 + number) for number in range(clients)]
         self._blocking = blocking
         self._lengths = (shortest, longest)
+        self._keys = keys
+        self._ids = itertools.count(1)
+        self.told: set[str] = set()
+        """The ids of those that were answered."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -73,12 +81,16 @@ class Posts:
     ) -> bool:
         """A request, or two or three at once; whether the connection is over."""
         began = time.monotonic()
-        bodies, blocks, paused = [], False, False
+        bodies, ids, blocks, paused = [], [], False, False
         for _ in range(chance.choice((1, 1, 1, 1, 2, 3))):
-            path = "/digest"
+            ids.append(str(next(self._ids)))
+            path = "/digest?"
             if chance.random() < self._blocking:
                 path = f"/{chance.choice(('sleep', 'spin'))}?ms={chance.uniform(*self._lengths):.0f}"
                 blocks = True
+            path += f"&id={ids[-1]}"
+            if self._keys:
+                path += f"&key={chance.randrange(self._keys)}"
             body = chance.randbytes(chance.choice((0, 1, chance.randrange(2000), chance.randrange(MOST))))
             bodies.append(body)
             head = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -89,6 +101,7 @@ class Posts:
             if (told["size"], told["digest"]) != (len(body), hashlib.sha256(body).hexdigest()):
                 self.wrong.append(f"sent {len(body)} bytes, answered {told}")
             self.slots[told["slot"]] += 1
+            self.told.add(ids[number])
             self.answered += 1
             if closes and number + 1 < len(bodies):
                 return True  # announced: what was sent beyond it is the client's to send again

@@ -1,6 +1,7 @@
 """Everything at once, in an order that nobody thought of: afterwards all is as if nothing had been.
 
-Some requests block their worker, so connections are rescued all the while.
+Some requests block their worker, so connections are rescued all the while; and many belong to another slot
+than the one that their connection has come to, so they are moved.
 
 The seed is printed; `REUSEPORT_TEST_WALK=seconds:seed` takes the same walk again, or a longer one.
 """
@@ -12,7 +13,9 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 
@@ -131,19 +134,22 @@ class Walk:
             os.kill(pid, number)
 
 
-def test_random_walk(launch: Launch) -> None:
+def test_random_walk(launch: Launch, tmp_path: Path) -> None:
     seconds, _, seed = os.environ.get("REUSEPORT_TEST_WALK", f"{SECONDS}:").partition(":")
     seed = seed or str(random.randrange(2**32))
     print(f"REUSEPORT_TEST_WALK={seconds}:{seed}")  # noqa: T201 - pytest shows it when the test fails
     # Without control: commands of other tests ask every launcher there is, and a visitor costs a descriptor.
-    server = launch("stubborn:app", "--workers", "2", "--no-access-log", "--no-control").ready(2)
+    flags = ("--no-access-log", "--no-control", "--sticky", "query:key")
+    executed = tmp_path / "executed"
+    executed.touch()
+    server = launch("stubborn:app", "--workers", "2", *flags, env={"TEST_EXECUTED": str(executed)}).ready(2)
     molds = len(server.molds())  # none if REUSEPORT_MOLD says so
     launcher = psutil.Process(server.pid)
-    # Of each slot its listener and both ends of its inbox, of each worker its pidfd, its channel, its stacks;
-    # of the mold its pidfd and its channel, now and in the end.
-    base = launcher.num_fds() - 2 * 3 - 2 * 3
+    # Of each slot its listener and both ends of both inboxes, of each worker its pidfd, its channel, its
+    # stacks; of the mold its pidfd and its channel, now and in the end.
+    base = launcher.num_fds() - 2 * 5 - 2 * 3
     walk = Walk(server, random.Random(seed))
-    posts = Posts(server.port, clients=4, seed=int(seed), blocking=0.02, longest=150.0)
+    posts = Posts(server.port, clients=4, seed=int(seed), blocking=0.02, longest=150.0, keys=12)
     with Load(server.port) as load, posts:
         for pause in walk.pauses(float(seconds)):
             walk.step()
@@ -156,6 +162,9 @@ def test_random_walk(launch: Launch) -> None:
         load.wait_for_more(100)
         posts.wait_for_more(100)
     assert posts.wrong == []
+    times = Counter(executed.read_text(encoding="ascii").split())
+    assert [number for number, each in times.items() if each > 1] == []
+    assert posts.told <= times.keys()
     failures = [*load.failures, *posts.failures]
     unexplained = [failure for failure in failures if not explained(failure, walk.kills)]
     assert not unexplained, f"{unexplained}\n{walk.kills}\n{walk.steps}\n{server.output}"
@@ -163,7 +172,7 @@ def test_random_walk(launch: Launch) -> None:
     wait_until(lambda: len(server.molds()) == molds, lambda: server.output)
     assert server.workers().keys() == set(range(MOST))
     assert len(listeners(server.port)) == MOST
-    wait_until(lambda: launcher.num_fds() == base + MOST * 3 + MOST * 3, launcher.num_fds)
+    wait_until(lambda: launcher.num_fds() == base + MOST * 5 + MOST * 3, launcher.num_fds)
     assert "Traceback" not in server.output
     assert server.stop() == 0
 

@@ -27,6 +27,7 @@ const FACTS = [
     ["Memory", (s) => `RSS ${bytes(s.rss)}, PSS ${bytes(s.pss)}`],
     ["Open files", (s) => whole(s.open_fds)],
     ["Handoffs", (s) => `${whole(s.handoffs.sent)} sent, ${whole(s.handoffs.received)} received, ${whole(s.handoffs.refused)} refused, ${whole(s.handoffs.rebalanced)} rebalanced, ${whole(s.handoffs.rescued)} rescued`],
+    ["Sessions", (s) => `${whole(s.sticky.hits)} hit, ${whole(s.sticky.moved)} moved, ${whole(s.sticky.missed)} missed`],
     ["Starts", (s) => `${whole(s.spawns)}, of which ${whole(s.restarts)} after a crash or a hang`],
     ["Last exit", (s) => s.last_exit ?? "none"],
 ];

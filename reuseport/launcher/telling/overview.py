@@ -185,6 +185,11 @@ class Overview:
                 "rebalanced": total[Desk.REBALANCED],
                 "rescued": total[Desk.RESCUED],
             },
+            "sticky": {
+                "hits": total[Desk.STICKY_HITS],
+                "moved": total[Desk.STICKY_MOVED],
+                "missed": total[Desk.STICKY_MISSED],
+            },
             "lingered": {
                 "tls": total[Desk.LINGERED_TLS],
                 "protocol": total[Desk.LINGERED_PROTOCOL],

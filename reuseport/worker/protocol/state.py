@@ -59,6 +59,8 @@ class State(ServerState):
         self.draining = draining or Draining()
         self.extensions = {EXTENSION: self.draining}
         """Of every request's scope, which gets a copy: an application may add its own to its."""
+        self.sessions: Any = None
+        """Those of worker/sticky, if requests are to find the worker that knows their session."""
         self.heads: list[Cycle] = []
         """Responses begun in this turn of the loop, whose first part may still come."""
 
@@ -112,11 +114,14 @@ class Shared:
         app: Any = config.loaded_app
         if isinstance(app, Counted):
             app = app.app
+        around: Callable[[Application], Any] | None = None
+        if state.sessions is not None:
+            around, app = state.sessions.around, app.app
         self.forwarded: Forwarded | None = None
         if type(app) is ProxyHeadersMiddleware:
             self.forwarded = Forwarded(app)
             app = app.app
-        self.app: Application = app
+        self.app: Application = app if around is None else around(app)
         """Without what our request cycles do themselves."""
         self.keeping = Keeping(state.connections, config.timeout_keep_alive, state.limits)
         self.brief = brief(state.limits)

@@ -44,6 +44,7 @@ def slot(number: int, **different: Any) -> Told:
         "open_fds": 20,
         "durations": {"counts": [0] * BUCKETS, "sum": 0.0},
         "handoffs": {"sent": 0, "received": 0, "refused": 0, "rebalanced": 0, "rescued": 0},
+        "sticky": {"hits": 0, "moved": 0, "missed": 0},
         "lingered": {"tls": 0, "protocol": 0, "stop": 0},
         "turned_away": dict.fromkeys((word.name.lower() for word in TURNED_AWAY), 0),
         "spawns": 1,

@@ -1,0 +1,75 @@
+"""Clients of `remembering`: sessions that one worker knows, asked for over whichever connection."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.admin.asking import Control
+from tests.conftest import Launched
+from tests.whole.lines import Answer, Line, Lines
+
+HOW: dict[str, Callable[[str], tuple[str, str]]] = {
+    "header": lambda key: ("", f"Session: {key}\r\n"),
+    "cookie": lambda key: ("", f"Cookie: other=1; session={key}\r\n"),
+    "query": lambda key: (f"?a=b&session={key}", ""),
+}
+"""How a key is told: what is added to the URL, and to the head."""
+
+
+def head(key: str, how: str = "header", more: str = "Content-Length: 2\r\n") -> bytes:
+    """Of a visit, whose body is two bytes unless `more` says otherwise."""
+    query, header = HOW[how](key)
+    return f"POST /visit{query} HTTP/1.1\r\nHost: test\r\n{header}{more}\r\n".encode()
+
+
+def open_session(line: Line, key: str = "") -> Answer:
+    line.send(f"POST /open?key={key} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n".encode())
+    return line.answer()
+
+
+def visit(line: Line, key: str, what: str = "hi", how: str = "header") -> Answer:
+    """`what` is two characters."""
+    line.send(head(key, how) + what.encode())
+    return line.answer()
+
+
+def opened(server: Launched, lines: Lines, sessions: int = 8) -> dict[str, str]:
+    """So many sessions, and more until two slots have some: by key, the slot that knows it."""
+    found: dict[str, str] = {}
+    while len(found) < sessions or len(set(found.values())) < 2:
+        [line] = lines.open(server.port, 1)
+        who = open_session(line).who
+        found[who["key"]] = who["slot"]
+    return found
+
+
+def away_from(lines: Sequence[Line], slot: str) -> Line:
+    """One of the connections, that is another slot's now."""
+    return next(line for line in lines if line.ask().who["slot"] != slot)
+
+
+def counted(server: Launched) -> dict[str, int]:
+    """Hits, moves and misses of all slots; at most a tenth of a second old."""
+    slots = Control(server).status()["slots"]
+    return {word: sum(slot["sticky"][word] for slot in slots) for word in ("hits", "moved", "missed")}
+
+
+def masked(text: str) -> bytes:
+    """A WebSocket message, as a client sends it (RFC 6455, 5.2)."""
+    mask = os.urandom(4)
+    body = bytes(byte ^ mask[at % 4] for at, byte in enumerate(text.encode()))
+    return struct.pack("!BB", 0x81, 0x80 | len(body)) + mask + body
+
+
+def visits(file: Path) -> list[str]:
+    """All that any worker has executed."""
+    return file.read_text(encoding="ascii").splitlines()
+
+
+def told(answer: Answer) -> list[str]:
+    found: list[str] = json.loads(answer.body)["visits"]
+    return found
