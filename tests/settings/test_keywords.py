@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from reuseport.settings.table import DEFAULTS, FLAGS
 from tests.papers import ROOT
 
 ODD = "-x y=z, 'é'"
+WORDS = (ODD, "shop.hooks:warm", "cookie:sid", "X-A:b c", "127.0.0.1", "10.0.0.0/8", "unix", "1")
+"""Texts of which every kind of text takes one, the oddest first."""
 
 
 def test_the_class_is_what_the_table_says() -> None:
@@ -36,10 +39,8 @@ def samples(name: str) -> list[Any]:
         return [True, False]
     if name == "app":
         return ["shop.web:app"]
-    if name == "headers":
-        return [["X-A:b c", "X-D:-"], ("X-A:b",)]
     if kind.separator is not None:
-        return [[ODD, "other"], (ODD,)]
+        return [[taken(name), taken(name)], (taken(name),)]
     if kind.metavar.startswith("[") and "|" in kind.metavar and "MODULE" not in kind.metavar:
         return kind.metavar.strip("[]").split("|")
     if kind.metavar == "DURATION":
@@ -50,7 +51,16 @@ def samples(name: str) -> list[Any]:
         return [default or 1, 1]
     if kind.metavar == "PATH":
         return [ODD, Path("a/b c")]
-    return [0.25] if float in kind.native else [ODD]
+    return [0.25] if float in kind.native else [taken(name)]
+
+
+def taken(name: str) -> str:
+    """The first of the words that the setting's kind takes."""
+    for word in WORDS:
+        with contextlib.suppress(ValueError):
+            FLAGS[name].kind.parse(word)
+            return word
+    pytest.fail(f"no word is one for {name}: add one to WORDS")
 
 
 CASES = [(name, value) for name in FLAGS for value in samples(name)]
