@@ -21,7 +21,7 @@ table."""
 ROOM = 1 << 20
 """Bytes that a session inbox is to hold, as far as net.core.wmem_max allows: some hundreds of requests."""
 AT_ONCE = 200
-"""Ways to slots that one message brings: SCM_MAX_FD is 253 (include/net/scm.h), and Start brings others."""
+"""Ways to slots that one message brings at most: SCM_MAX_FD is 253 (include/net/scm.h)."""
 
 
 class Affinity:

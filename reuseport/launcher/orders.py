@@ -30,7 +30,7 @@ from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.watching.tampering import Tampering
 from reuseport.launcher.workforce import Workforce
-from reuseport.messages import Drain, Foster, Pass, Reach, ReopenLogs, Start, ToWorker, Unfoster
+from reuseport.messages import TO_WORKER, Drain, Foster, Pass, Reach, ReopenLogs, Start, ToWorker, Unfoster
 from reuseport.settings.table import Settings
 
 AGAIN = 0.1
@@ -163,8 +163,11 @@ class Orders:
             secret, ways = affinity.secret, affinity.others(spawn.slot)
         with self._exclusion.opened() as locks:
             own += locks
+            known = 0
             if affinity is not None:
-                own += [*affinity.own(spawn.slot), *map(affinity.sending, ways[:AT_ONCE])]
+                own += affinity.own(spawn.slot)
+                known = max(0, TO_WORKER.most_descriptors - len(own) - len(shared) - len(listeners))
+                own += map(affinity.sending, ways[:known])
             start = Start(
                 settings=self._settings.to_json(),
                 slot=spawn.slot,
@@ -175,10 +178,10 @@ class Orders:
                 cpu=self._balance.cpu(spawn.slot),
                 locks=len(locks),
                 secret=secret,
-                ways=tuple(ways[:AT_ONCE]),
+                ways=tuple(ways[:known]),
             )
             self._send(process, start, [*own, *shared, *listeners])
-        self._tell_ways(process, ways[AT_ONCE:])
+        self._tell_ways(process, ways[known:])
 
     def _tell_ways(self, process: Process, slots: Sequence[int]) -> None:
         """The worker can move requests to these slots from now on."""

@@ -1,13 +1,10 @@
 """Sessions in the memory of one worker, as they are everywhere: another worker does not know them.
 
-    POST /open          a new session, its key in the header `session`, and in a cookie of that name
-    POST /visit         of a session: the body is remembered, and what is answered tells all that was so far
-    GET /forget         sets an empty cookie
-    /open?key=…         a session with this key
+    POST /open      a new session, its key in the header `session` and in a cookie of that name; `?key=` is it
+    POST /visit     the body is remembered, and the answer tells all that was so far; 404 if nobody is known
 
-A key comes in the header `session`, the cookie `session` or the parameter `session`; without one `/visit` is
-answered 404, and by a worker that does not know it as well. Over WebSocket, each message is a visit.
-Each visit is written to the file TEST_VISITS, if there is one, in one write(2).
+A key comes in the header `session`, the cookie `session` or the parameter `session`. Over WebSocket, each
+message is a visit.
 """
 
 from __future__ import annotations
@@ -25,9 +22,6 @@ else:
     import plain
 
 SESSIONS: dict[str, list[str]] = {}
-VISITS = (
-    os.open(os.environ["TEST_VISITS"], os.O_WRONLY | os.O_APPEND) if "TEST_VISITS" in os.environ else None
-)
 
 
 async def app(scope: plain.Scope, receive: plain.Receive, send: plain.Send) -> None:
@@ -69,8 +63,6 @@ def asked(scope: plain.Scope) -> str:
 
 
 def visit(key: str, what: str) -> bool:
-    if VISITS is not None:
-        os.write(VISITS, f"{what}\n".encode())
     if key not in SESSIONS:
         return False
     SESSIONS[key].append(what)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import struct
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from tests.admin.asking import Control
 from tests.conftest import Launched
@@ -56,18 +53,6 @@ def counted(server: Launched) -> dict[str, int]:
     """Hits, moves and misses of all slots; at most a tenth of a second old."""
     slots = Control(server).status()["slots"]
     return {word: sum(slot["sticky"][word] for slot in slots) for word in ("hits", "moved", "missed")}
-
-
-def masked(text: str) -> bytes:
-    """A WebSocket message, as a client sends it (RFC 6455, 5.2)."""
-    mask = os.urandom(4)
-    body = bytes(byte ^ mask[at % 4] for at, byte in enumerate(text.encode()))
-    return struct.pack("!BB", 0x81, 0x80 | len(body)) + mask + body
-
-
-def visits(file: Path) -> list[str]:
-    """All that any worker has executed."""
-    return file.read_text(encoding="ascii").splitlines()
 
 
 def told(answer: Answer) -> list[str]:

@@ -6,13 +6,15 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
 
 from tests.conftest import Launch, Launched
-from tests.whole.lines import Lines, settled, stop_process, wait_until
+from tests.whole.lines import Line, Lines, settled, stop_process, wait_until
+from tests.whole.proxies import PROXIES
 from tests.whole.sessions import (
     HOW,
     away_from,
@@ -200,6 +202,26 @@ def test_what_is_no_request_is_refused_wherever_it_came(launch: Launch, http: st
             )
             assert line.answer().status == 200
     assert "Traceback" not in server.output
+    assert server.stop() == 0
+
+
+def test_behind_a_proxy_that_keeps_a_pool(launch: Launch, tmp_path: Path) -> None:
+    """Whoever asks, each of nginx's connections carries the requests of all."""
+    server = served(launch, workers=4)
+    with PROXIES["nginx"].before(server.port, tmp_path) as port, Lines() as lines:
+        keys = opened(server, lines, 24).keys()
+        clients = lines.open(port, 8)
+
+        def ask(line: Line) -> list[int]:
+            return [visit(line, key).status for key in keys]
+
+        with ThreadPoolExecutor(len(clients)) as threads:
+            statuses = list(threads.map(ask, clients))
+        assert statuses == [[200] * len(keys)] * len(clients)
+        assert {len(told(visit(clients[0], key))) for key in keys} == {len(clients) + 1}
+        found = counted(server)
+        assert found["missed"] == 0
+        assert found["moved"] > 8
     assert server.stop() == 0
 
 
