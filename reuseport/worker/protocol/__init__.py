@@ -18,6 +18,7 @@ lateness      for how long they have
 arrivals      how long connections wait to be accepted
 farewell      our last word, and the time to read it
 state         what all connections share
+tasks         how a request becomes a task
 count         responses by status and duration
 load          what the worker has to do right now
 activity      how many connections have had an answer lately

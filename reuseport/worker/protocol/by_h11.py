@@ -62,7 +62,7 @@ class TransferableH11(Kept, H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         H11Protocol.__init__(self, config, server_state, app_state, _loop)
-        self.keeping = server_state.shared_with(config).keeping
+        self.keeping = server_state.shared_with(config, self.loop).keeping
         # Request cycles get it from here, and call nothing but `info`.
         self.access_logger = server_state.access_log or self.access_logger
         self._application: Application = self.app

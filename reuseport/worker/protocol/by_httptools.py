@@ -24,11 +24,13 @@ from reuseport.worker.protocol.bearing import BEGUN, Bearing
 from reuseport.worker.protocol.cycle import Cycle
 from reuseport.worker.protocol.flow import Flow, addresses
 from reuseport.worker.protocol.forwarded import NAMES as FORWARDED
-from reuseport.worker.protocol.state import State, in_a_fresh_context
+from reuseport.worker.protocol.state import State
 
 SLASH, HASH = b"/#"
-NOTED = FORWARDED | {b"expect"}
+NOTED = FORWARDED | {b"expect", b"connection"}
 """Headers that mean something to us."""
+CONNECTION = [b"connection"]
+"""Nothing but what the parser heeds."""
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 
@@ -109,15 +111,15 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         # Not uvicorn's: half of it looks up anew what is the same for all connections.
-        shared = server_state.shared or server_state.shared_with(config)
+        self.loop = loop = _loop or asyncio.get_event_loop()
+        shared = server_state.shared or server_state.shared_with(config, loop)
         self.config = config
         self.app_state = app_state
         self.server_state = server_state
         self.connections = server_state.connections
         self.tasks = server_state.load
         self.heads = server_state.heads
-        self.loop = loop = _loop or asyncio.get_event_loop()
-        self.create_task = loop.create_task if not config.reset_contextvars else in_a_fresh_context(loop)
+        self.create_task = shared.create_task
         self.app = shared.app
         self.forwarded = shared.forwarded
         self.keeping = shared.keeping
@@ -259,7 +261,10 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
             if cycle is None:
                 return
         self.begun = None
-        self._start(cycle)
+        # As `_start`, without the call.
+        self.running = cycle
+        cycle.task = task = self.create_task(cycle.run())
+        cycle.begun = self._ask(task) if self.newcomer else self.tasks.begin(task)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -277,18 +282,25 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """All of its headers: the application can be asked, but for what else has come."""
         parser = self.parser
-        version = parser.get_http_version()
+        keep_alive = parser.should_keep_alive()
         method = parser.get_method()
+        noted = self.noted
         self.scope = scope = self.base.copy()
         scope["asgi"] = {"version": self.asgi_version, "spec_version": "2.3"}
         scope["method"] = METHODS.get(method) or method.decode("ascii")
         scope["headers"] = self.headers
         scope["state"] = self.app_state.copy()
         scope["extensions"] = self.server_state.extensions.copy()
-        if version != "1.1":
-            scope["http_version"] = version
-        if parser.should_upgrade() and self._should_upgrade():
-            return
+        # The parser takes long to say its version. Without a header that asks for it, no other is kept alive
+        # (llhttp_should_keep_alive), and nothing is upgraded.
+        if noted or not keep_alive:
+            version = parser.get_http_version()
+            if version != "1.1":
+                scope["http_version"] = version
+                # An HTTP/1.0 client may ask for it, and is refused, as by uvicorn.
+                keep_alive = keep_alive and version != "1.0"
+            if parser.should_upgrade() and self._should_upgrade():
+                return
         url = self.url
         if url[0] == SLASH and HASH not in url:
             # What httptools.parse_url makes of it, for the parser has let no other characters through.
@@ -307,8 +319,9 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
         scope["query_string"] = query
 
         expects = False
-        if self.noted:
-            expects = self._heed_noted()
+        if noted:
+            self.noted = []
+            expects = noted != CONNECTION and self._heed(noted)
         app = self.app
         limit = self.limit_concurrency
         if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
@@ -319,7 +332,7 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
             self,
             scope,
             app,
-            version != "1.0" and parser.should_keep_alive(),
+            keep_alive,
             expects,
             self.server_state.defaults,
         )
@@ -329,9 +342,8 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
             self.pause_reading()
             self.pipeline.append(cycle)
 
-    def _heed_noted(self) -> bool:
+    def _heed(self, noted: list[bytes]) -> bool:
         """What NOTED headers ask for; whether the client expects to be told to go on."""
-        noted, self.noted = self.noted, []
         if self.forwarded is not None and not FORWARDED.isdisjoint(noted):
             self.forwarded.apply(self.scope)
         return b"expect" in noted and any(
@@ -369,29 +381,35 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
     def _start(self, cycle: Cycle) -> None:
         self.running = cycle
         cycle.task = task = self.create_task(cycle.run())
-        if self.newcomer:
-            self.newcomer = False
-            cycle.begun = self.tasks.ask(self, task)
-        else:
-            cycle.begun = self.tasks.begin(task)
+        cycle.begun = self.tasks.begin(task)
+
+    def _ask(self, task: asyncio.Task[None]) -> int:
+        self.newcomer = False
+        begun: int = self.tasks.ask(self, task)
+        return begun
 
     def on_response_complete(self) -> None:
         """The next request's turn, or rest."""
         self.server_state.total_requests += 1
+        if (
+            self.read_paused
+            or self.pipeline
+            or self.round != self.activity.round
+            or self.keeping.by_timers
+            or self.server_state.on_idle is not None
+        ):
+            self._go_on()
+        else:
+            # What `rest` would do, for most requests find nothing to be told.
+            self.rested = self.keeping.looks
+
+    def _go_on(self) -> None:
         if self.transport.is_closing():
             return
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        if self.read_paused:
-            self.resume_reading()
+        self.resume_reading()
         if self.pipeline:
             self._start(self.pipeline.pop(0))
-        elif (
-            self.round != self.activity.round
-            or self.keeping.by_timers
-            or self.server_state.on_idle is not None
-        ):
-            self.rest()
         else:
-            # What `rest` would do, for most requests find nothing to be told.
-            self.rested = self.keeping.looks
+            self.rest()

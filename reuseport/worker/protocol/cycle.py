@@ -70,6 +70,7 @@ class Cycle:
         "connection",
         "defaults",
         "disconnected",
+        "ended",
         "event",
         "head",
         "is_head",
@@ -119,6 +120,8 @@ class Cycle:
         self.chunked: bool | None = None
         self.left = 0
         """Bytes of the body still to come, by its content-length."""
+        self.ended = 0
+        """When it was counted; nanoseconds, CLOCK_MONOTONIC."""
 
     task: asyncio.Task[None]
     begun: int
@@ -139,7 +142,7 @@ class Cycle:
                     await self._ended_early(result)
         finally:
             # Not by a callback of the task's: the event loop would make a turn for it.
-            self.connection.tasks.discard(self.task)
+            self.connection.tasks.end(self.task, self.ended or _now())
 
     def tell(self) -> None:
         """There is news for who waits in `receive`."""
@@ -196,7 +199,7 @@ class Cycle:
             if size > self.left:
                 raise RuntimeError("Response content longer than Content-Length")
             self.left -= size
-            parts = (body,) if self.head is None else (*self.head, body)
+            parts = (body,) if self.head is None else self.head + (body,)  # noqa: RUF005 - half the time
         self.head = None
         if more_body or self.left:
             self._write(parts, body)
@@ -205,7 +208,8 @@ class Cycle:
             return READY
         connection = self.connection
         if self.app is connection.app:
-            connection.count(self.status, _now() - self.begun)
+            self.ended = now = _now()
+            connection.count(self.status, now - self.begun)
         else:
             connection.answer(self.status)  # uvicorn's word, not the application's
         if len(body) < LARGE:

@@ -30,7 +30,7 @@ def refusal(status: int, defaults: Defaults) -> bytes:
     return b"".join(
         (
             STATUS_LINES[status],
-            defaults.lines,
+            defaults[0],
             b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(text),
             b"connection: close\r\n\r\n",
             text,

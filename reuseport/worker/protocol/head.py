@@ -9,7 +9,7 @@ from __future__ import annotations
 import http
 import re
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 Header: TypeAlias = tuple[bytes, bytes]
 """Name and value."""
@@ -54,13 +54,12 @@ def begun_line(name: bytes) -> bytes:
     return line
 
 
-class Defaults(NamedTuple):
-    """The headers that every response has: date, server, and those of --header."""
+Defaults: TypeAlias = tuple[bytes, list[Header]]
+"""The headers that every response has: date, server, and those of --header.
 
-    lines: bytes
-    """Encoded."""
-    looked_at: list[Header]
-    """Instead, when one of them says how the response ends or cannot be sent: all of them, as they are."""
+Encoded. Or as they are, to be looked at with each response, when one of them says how it ends or cannot be
+sent. A plain tuple: a named one is taken apart at half the speed.
+"""
 
 
 def encoded(headers: Iterable[Header]) -> Defaults:
@@ -73,4 +72,4 @@ def encoded(headers: Iterable[Header]) -> Defaults:
         or len(value.translate(None, CONTROLS)) != len(value)
         for name, value in headers
     )
-    return Defaults(b"", headers) if unusual else Defaults(lines, [])
+    return (b"", headers) if unusual else (lines, [])

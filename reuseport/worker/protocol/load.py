@@ -5,7 +5,8 @@ adds it, before its first step, to when it has ended. A connection that was acce
 counts as well: its request is a moment away, and until then nothing else would tell that the worker has it.
 One that stays silent for a while is no load any more.
 
-Costs three stores into shared memory when a request begins and when it ends, and no system call.
+Costs a store into shared memory when a request begins and when it ends, three once in a while, and no system
+call.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _HEARTBEAT, _LOAD, _SETTLED, _ACCEPTED, _WORK = (
     int(word) for word in (Desk.HEARTBEAT, Desk.LOAD, Desk.SETTLED, Desk.ACCEPTED, Desk.WORK)
 )
 _clock = time.monotonic_ns
+FRESH = 1_000_000
+"""Nanoseconds for which HEARTBEAT and WORK are recent enough. Both are of the same moment."""
 _LARGEST = 2**63 - 1
 """Beyond it ASSIGNED is nobody's count, and the next connection must fit SETTLED, too."""
 
@@ -31,7 +34,7 @@ _LARGEST = 2**63 - 1
 class Load(set[Any]):
     """The tasks. Writes LOAD, WORK, ACCEPTED and SETTLED, and a heartbeat with each. In the event loop only.
 
-    `begin` and `discard` run with every request: they repeat what `beat` does, for a call costs more.
+    `begin` and `end` run with every request: they repeat what `beat` does, for a call costs more.
     """
 
     def __init__(self, desk: memoryview[int], row: memoryview[int]) -> None:
@@ -39,6 +42,8 @@ class Load(set[Any]):
         self.on_work: Callable[[], None] | None = None
         """Called when a request begins, if anybody wants to know."""
         self._now = _clock()
+        self._due = 0
+        """When the heartbeat is not fresh any more."""
         self._running = 0
         """Tasks, as last told."""
         self.desk = self._desk = desk
@@ -62,36 +67,45 @@ class Load(set[Any]):
         set.add(self, task)
         now = _clock()
         running, desk = self._running, self._desk
-        self._work = work = self._work + (now - self._now) * running
+        self._work += (now - self._now) * running
         self._now = now
         self._running = running = len(self)
-        # First: load beside the heartbeat of a rest that is just over would look like a blocked worker's.
-        desk[_HEARTBEAT] = now
+        if now >= self._due:
+            # First: load beside the heartbeat of a rest that is just over would look like a blocked worker's.
+            self._due = now + FRESH
+            desk[_HEARTBEAT] = now
+            desk[_WORK] = self._work
         desk[_LOAD] = running + self._waiting
-        desk[_WORK] = work
         if self.on_work is not None:
             self.on_work()
         return now
 
     def discard(self, task: Any, /) -> None:
-        """A request has ended. Those that end in one turn of the loop are discarded in the next, together:
-        until then no client has its answer and can ask again.
+        """A request has ended."""
+        self.end(task, _clock())
+
+    def end(self, task: Any, now: int, /) -> None:
+        """A request has ended, at `now` or a moment later: who has just looked at the clock need not do so
+        again.
         """
         set.discard(self, task)
-        now = _clock()
-        running, desk = self._running, self._desk
-        self._work = work = self._work + (now - self._now) * running
-        self._now = now
+        if now > self._now:
+            self._work += (now - self._now) * self._running
+            self._now = now
         self._running = running = len(self)
-        desk[_HEARTBEAT] = now
+        desk = self._desk
+        if now >= self._due:
+            self._due = now + FRESH
+            desk[_HEARTBEAT] = now
+            desk[_WORK] = self._work
         desk[_LOAD] = running + self._waiting
-        desk[_WORK] = work
 
     def beat(self) -> None:
         """The event loop turns, whether anything has changed or not."""
         now = _clock()
         self._work += (now - self._now) * self._running
         self._now = now
+        self._due = now + FRESH
         desk = self._desk
         desk[_HEARTBEAT] = now
         desk[_LOAD] = self._running + self._waiting

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,7 @@ from reuseport.worker.protocol.head import Defaults, Header, encoded
 from reuseport.worker.protocol.keeping import Keeping
 from reuseport.worker.protocol.limits import BEAR_ALL, Limits
 from reuseport.worker.protocol.load import Load
+from reuseport.worker.protocol.tasks import Make, Maker
 
 LARGEST = (1 << 30) - 1
 """More than one read brings. CPython compares what is below 2**30 without a call."""
@@ -42,7 +42,7 @@ class State(ServerState):
         draining: Draining | None = None,
         limits: Limits = BEAR_ALL,
     ) -> None:
-        self.defaults = Defaults(b"", [])
+        self.defaults: Defaults = (b"", [])
         super().__init__()
         self.load = load
         self.requests = requests
@@ -90,13 +90,14 @@ class State(ServerState):
         self.arrivals.look()
         if self.shared is not None:
             self.shared.keeping.look()
+            self.shared.create_task = self.shared.maker.now()
 
-    def shared_with(self, config: Config) -> Shared:
+    def shared_with(self, config: Config, loop: asyncio.AbstractEventLoop) -> Shared:
         """Made for the first connection: only then everything is configured."""
         if self.shared is None:
             if not config.loaded:
                 config.load()
-            self.shared = Shared(config, self)
+            self.shared = Shared(config, self, loop)
         return self.shared
 
     def write_heads(self) -> None:
@@ -110,7 +111,7 @@ class State(ServerState):
 class Shared:
     """What uvicorn's protocols look up anew for each connection, and is the same for all."""
 
-    def __init__(self, config: Config, state: State) -> None:
+    def __init__(self, config: Config, state: State, loop: asyncio.AbstractEventLoop) -> None:
         app: Any = config.loaded_app
         if isinstance(app, Counted):
             app = app.app
@@ -135,6 +136,9 @@ class Shared:
         self.abandon = state.requests.abandon
         self.logger = logging.getLogger("uvicorn.error")
         self.access_logger = logging.getLogger("uvicorn.access")
+        self.maker = Maker(loop, in_fresh_contexts=config.reset_contextvars)
+        self.create_task: Make = self.maker.now()
+        """What makes a task of a request."""
         self._note_access = noting(state.access_log or self.access_logger)
 
     def log_access(self) -> Callable[[Any, int], None] | None:
@@ -163,8 +167,3 @@ def noting(log: AccessLog | logging.Logger) -> Callable[[Any, int], None]:
         )
 
     return note
-
-
-def in_a_fresh_context(loop: asyncio.AbstractEventLoop) -> Callable[[Any], asyncio.Task[None]]:
-    """The loop's `create_task`, with nothing of the context that it is called in: --reset-contextvars."""
-    return lambda run: loop.create_task(run, context=contextvars.Context())

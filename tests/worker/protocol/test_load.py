@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reuseport.scoreboard import ROW_WORDS, Desk, SlotWord
-from reuseport.worker.protocol.load import Load
+from reuseport.worker.protocol.load import FRESH, Load
 
 
 class Worker:
@@ -77,14 +78,46 @@ def test_work_is_the_time_of_each_request_added_up() -> None:
     worker = Worker()
     for task in range(3):
         worker.load.add(task)
+    worker.load.beat()
     before, began = worker.desk[Desk.WORK], worker.desk[Desk.HEARTBEAT]
     worker.load.beat()
     assert worker.desk[Desk.WORK] - before == 3 * (worker.desk[Desk.HEARTBEAT] - began)
     for task in range(3):
         worker.load.discard(task)
+    worker.load.beat()
     idle = worker.desk[Desk.WORK]
     worker.load.beat()
     assert worker.desk[Desk.WORK] == idle
+
+
+def test_work_is_of_the_heartbeats_moment_and_both_are_renewed_while_requests_come_and_go() -> None:
+    worker = Worker()
+    worker.load.beat()
+    before = worker.desk[Desk.HEARTBEAT]
+    begun = worker.load.begin("long")
+    pairs = {(worker.desk[Desk.HEARTBEAT], worker.desk[Desk.WORK])}
+    while time.monotonic_ns() < begun + 3 * FRESH:
+        worker.load.begin("short")
+        assert worker.desk[Desk.LOAD] == 2
+        worker.load.end("short", time.monotonic_ns())
+        assert worker.desk[Desk.LOAD] == 1
+        pairs.add((worker.desk[Desk.HEARTBEAT], worker.desk[Desk.WORK]))
+    assert {heartbeat for heartbeat, _ in pairs} > {before}
+    for heartbeat, work in pairs:
+        # The long one's time so far, and at most as much of the short ones'.
+        assert max(0, heartbeat - begun) <= work <= 2 * max(0, heartbeat - begun)
+
+
+def test_a_request_that_ended_at_a_moment_gone_by_takes_nothing_back() -> None:
+    worker = Worker()
+    begun = worker.load.begin("first")
+    worker.load.begin("second")
+    worker.load.beat()
+    heartbeat, work = worker.desk[Desk.HEARTBEAT], worker.desk[Desk.WORK]
+    worker.load.end("first", begun)
+    worker.load.beat()
+    assert worker.desk[Desk.WORK] == work + worker.desk[Desk.HEARTBEAT] - heartbeat
+    assert worker.desk[Desk.LOAD] == 1
 
 
 def test_the_first_request_after_a_rest_is_told() -> None:
