@@ -1,18 +1,21 @@
 """What a request costs the server where nobody takes its CPU: one worker on one CPU, the load on another.
 
-CPU time a request, from the kernel's account of the server's processes, for seven kinds of request; of the
-first, `raw`, also the user time and how many system calls it takes: those that wake the client are dear in a
-virtual machine, so a server looks worse the more often the client sleeps.
+For each kind of request CPU time, from the kernel's account of the server's processes, the user time in it,
+and system calls: those that wake the client are dear in a virtual machine, so a server looks worse the more
+often the client sleeps.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
+import signal
 import subprocess
+import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +24,6 @@ from bench.kit.contest import Running
 from bench.kit.measure import wrk
 from bench.kit.quiet import accounted
 from bench.kit.results import Figures
-from bench.rows.figures import account
 from bench.rows.throughput import connecting
 from bench.served.lineup import started
 from bench.share import BROWSER, JSON
@@ -36,76 +38,104 @@ NONE = float("nan")
 HEADERS = [part for line in BROWSER.decode().split("\r\n") if line for part in ("-H", line)]
 
 
-def apart(connections: int, *, seconds: float) -> Measure:
-    """`raw`, `user`, `calls`; `browser`: with ten headers; `post`: JSON of a KiB; `large`: 64 KiB;
-    `starlette`: through a framework; `new`: each on a connection of its own; `logged`: with an access log.
+KINDS: Mapping[str, str] = {
+    "raw": "raw ASGI hello",
+    "starlette": "Starlette hello",
+    "browser": "ten headers, Starlette",
+    "post": "JSON of 1 KiB, Starlette",
+    "large": "64 KiB back, Starlette",
+    "logged": "raw, logged",
+    "new": "raw, a connection each",
+}
+"""By name: what is asked. CPU a request has the name itself, `NAME_user` and `NAME_calls` are beside it."""
 
-    Raises RuntimeError for any error, or a machine with one CPU.
-    """
+
+def apart(connections: int, *, seconds: float) -> Measure:
+    """Figures of all KINDS. Raises RuntimeError for any error, or a machine with one CPU."""
 
     def measure(trial: Trial) -> Figures:
         lasts = trial.pace.seconds(seconds)
+        figures: dict[str, float] = {"logged": NONE, "logged_user": NONE, "logged_calls": NONE}
+        figures["other_cores"] = 0.0
 
-        def loaded(one: Running, path: str = "/", more: Sequence[str] = ()) -> Figures:
-            return _loaded(one, path, connections, lasts, more)
+        def spent(one: Running, name: str, load: Callable[[], int]) -> int:
+            found, requests, others = _spent(one, load)
+            figures.update({name + kind: figure for kind, figure in found.items()})
+            figures["other_cores"] = max(others, figures["other_cores"])
+            return requests
 
-        figures: dict[str, float] = {"logged": NONE}
-        with _alone(trial, RAW) as one, posting() as post:
-            (hello, user), calls = _counting_calls(one, lambda: _user(one, lambda: loaded(one)))
-            figures.update(hello, raw=hello["cpu"], user=user / hello["requests"])
-            figures["calls"] = calls / hello["requests"]
-            figures["browser"] = loaded(one, more=HEADERS)["cpu"]
-            figures["post"] = loaded(one, "/echo", post)["cpu"]
-            figures["large"] = loaded(one, "/large")["cpu"]
-            load, cores = accounted(one, lambda: connecting(one, connections, lasts))
-            if load.lost:
-                raise RuntimeError(f"ab: {load.errors}")
-            figures["new"] = cores.spent / load.answered
-        with _alone(trial, STARLETTE) as one:
-            figures["starlette"] = loaded(one)["cpu"]
+        def kept(one: Running, name: str, path: str = "/", more: Sequence[str] = ()) -> int:
+            return spent(one, name, lambda: _wrk(one, path, connections, lasts, more))
+
+        with _alone(trial, RAW) as one:
+            kept(one, "raw")
+            spent(one, "new", lambda: _ab(one, connections, lasts))
+        with _alone(trial, STARLETTE) as one, posting() as post:
+            kept(one, "starlette")
+            kept(one, "browser", more=HEADERS)
+            kept(one, "post", "/echo", post)
+            kept(one, "large", "/large")
         if trial.entry.name not in NO_LOG:
             with tempfile.TemporaryDirectory() as directory:
                 log = Path(directory) / "log"
                 with _alone(trial, RAW, str(log)) as one:
-                    logged = loaded(one)
-                if log.read_bytes().count(b"\n") < logged["requests"]:
+                    requests = kept(one, "logged")
+                if log.read_bytes().count(b"\n") < requests:
                     raise RuntimeError("not every request has its line in the access log")
-            figures["logged"] = logged["cpu"]
         return figures
 
     return measure
 
 
-def _loaded(one: Running, path: str, connections: int, seconds: float, more: Sequence[str]) -> Figures:
-    load, cores = accounted(one, lambda: wrk(one.url(path), connections, seconds, more=more))
+def interpreter() -> str:
+    """Which Python this is. One built without its optimizations takes longer for all that is Python's."""
+    given = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    built = "" if "--enable-optimizations" in given else " (built without optimizations)"
+    return f"{platform.python_implementation()} {platform.python_version()}{built}"
+
+
+def _wrk(one: Running, path: str, connections: int, seconds: float, more: Sequence[str]) -> int:
+    load = wrk(one.url(path), connections, seconds, more=more)
     if load.errors:
         raise RuntimeError(f"wrk met {load.errors} errors in {load.requests} requests of {path}")
-    return account(cores, load.requests)
+    return load.requests
 
 
-def _user(one: Running, measure: Callable[[], Figures]) -> tuple[Figures, float]:
-    """And the user time that the server has used meanwhile, in seconds: in hundredths, so of all requests."""
+def _ab(one: Running, connections: int, seconds: float) -> int:
+    load = connecting(one, connections, seconds)
+    if load.lost:
+        raise RuntimeError(f"ab: {load.errors}")
+    return load.answered
+
+
+def _spent(one: Running, load: Callable[[], int]) -> tuple[Figures, int, float]:
+    """What the server has used for each request of a load, their number, and the cores that others used.
+
+    Raises RuntimeError for no request. User time is counted in hundredths of a second.
+    """
     processes = [one.server.process, *one.server.children()]
-    before = sum(process.cpu_times().user for process in processes)
-    figures = measure()
-    return figures, sum(process.cpu_times().user for process in processes) - before
+    user = sum(process.cpu_times().user for process in processes)
+    (requests, calls), cores = accounted(one, lambda: _counting_calls(one, load))
+    user = sum(process.cpu_times().user for process in processes) - user
+    if not requests:
+        raise RuntimeError("not one request was answered")
+    figures = {"": cores.spent, "_user": user, "_calls": calls}
+    return {name: figure / requests for name, figure in figures.items()}, requests, cores.others
 
 
-def _counting_calls(
-    one: Running, measure: Callable[[], tuple[Figures, float]]
-) -> tuple[tuple[Figures, float], float]:
-    """And how many system calls the server has made meanwhile; NONE where perf(1) may not count them."""
+def _counting_calls(one: Running, load: Callable[[], int]) -> tuple[int, float]:
+    """The load, and how many system calls the server has made meanwhile; NONE where perf(1) may not count."""
     perf = shutil.which("perf")
     if perf is None:
-        return measure(), NONE
+        return load(), NONE
     pids = ",".join(str(process.pid) for process in (one.server.process, *one.server.children()))
     with subprocess.Popen(
         [perf, "stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", pids],
         stderr=subprocess.PIPE,
         text=True,
     ) as counting:
-        result = measure()
-        counting.send_signal(2)
+        result = load()
+        counting.send_signal(signal.SIGINT)
         said = counting.communicate()[1]
     found = re.search(r"^(\d+),,raw_syscalls", said, re.MULTILINE)
     return result, float(found[1]) if found else NONE

@@ -86,17 +86,15 @@ ROWS = (
     ),
     Row(
         "apart",
-        "CPU a request: one worker on a CPU of its own, wrk and ab on another, 64 connections",
+        f"CPU a request: one worker on a CPU of its own, wrk and ab on another, 64 connections; "
+        f"{apart.interpreter()}",
         (
-            replace(CPU, name="raw", title="raw ASGI hello"),
-            replace(CPU, name="user", title="its user time"),
-            Metric("calls", "its system calls", "", "lower", 1.0, ",.2f"),
-            replace(CPU, name="browser", title="ten headers"),
-            replace(CPU, name="post", title="JSON of 1 KiB"),
-            replace(CPU, name="large", title="64 KiB back"),
-            replace(CPU, name="starlette", title="Starlette hello"),
-            replace(CPU, name="logged", title="logged"),
-            replace(CPU, name="new", title="a connection each"),
+            *(replace(CPU, name=name, title=title) for name, title in apart.KINDS.items()),
+            *(replace(CPU, name=f"{name}_user", title=f"{name}: user time") for name in apart.KINDS),
+            *(
+                Metric(f"{name}_calls", f"{name}: system calls", "", "lower", 1.0, ",.2f")
+                for name in apart.KINDS
+            ),
         ),
         apart.apart(64, seconds=2),
         (REUSEPORT, UVICORN, GUNICORN_ASGI, GRANIAN, PEREGRINE),
