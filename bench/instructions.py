@@ -1,9 +1,10 @@
 """Instructions that are executed for one request, by valgrind: the same on a busy machine as on a quiet one.
 
-    python -m bench.instructions [--app raw|starlette] [--request NAME]
+    python -m bench.instructions [--app raw|starlette] [--request NAME]…
 
-One interpreter answers through uvicorn's protocol and ours in turn, each in two lengths; the difference of
-the two, by requests, is what one more request executes. The event loop is asyncio's: uvloop is no Python.
+One interpreter answers each kind of request through uvicorn's protocol and ours, each in two lengths; the
+difference of the two, by requests, is what one more request executes. The event loop is asyncio's: uvloop is
+no Python.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.share import CONNECTIONS, REQUESTS, Served, closing, kept
@@ -32,25 +34,28 @@ def mark() -> None:
     os.getloadavg()
 
 
-async def run(app: str, request: str) -> None:
+async def run(app: str, requests: Sequence[str]) -> None:
     """What is counted, in this process."""
-    how = closing if request == "last" else kept
-    for who in WHO:
-        served = Served(who, app)
-        for rounds in (WARM, SHORT, LONG):
-            mark()
-            await how(served, REQUESTS[request], rounds)
+    for request in requests:
+        how = closing if request == "last" else kept
+        for who in WHO:
+            served = Served(who, app)
+            for rounds in (WARM, SHORT, LONG):
+                mark()
+                await how(served, REQUESTS[request], rounds)
     mark()
 
 
-def counted(app: str, request: str) -> dict[str, float]:
-    """Instructions a request, by who answers it. Raises RuntimeError, FileNotFoundError without valgrind."""
+def counted(app: str, requests: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Instructions of each kind of request, by who answers it. Raises RuntimeError, FileNotFoundError without
+    valgrind.
+    """
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise FileNotFoundError("valgrind is not installed: apt-get install valgrind")
     with tempfile.TemporaryDirectory() as directory:
         options = ("--tool=callgrind", f"--callgrind-out-file={directory}/out", f"--dump-before={MARK}")
-        inner = ("-m", "bench.instructions", "--inside", "--app", app, "--request", request)
+        inner = ("-m", "bench.instructions", "--inside", "--app", app, "--request", *requests)
         subprocess.run(
             [valgrind, "-q", *options, sys.executable, *inner],
             check=True,
@@ -60,10 +65,12 @@ def counted(app: str, request: str) -> dict[str, float]:
         dumps = sorted(Path(directory).glob("out.*"), key=lambda path: int(path.suffix[1:]))
         counts = [_total(path) for path in dumps]
     # The first is everything before; then three for each, of which the warm-up does not count.
-    if len(counts) < 1 + 3 * len(WHO):
+    if len(counts) < 1 + 3 * len(WHO) * len(requests):
         raise RuntimeError(f"valgrind has not seen every call of {MARK}: {len(counts)} counts")
-    requests = (LONG - SHORT) * CONNECTIONS
-    return {who: (counts[3 + 3 * index] - counts[2 + 3 * index]) / requests for index, who in enumerate(WHO)}
+    of_each = iter([(long - short) for short, long in zip(counts[2::3], counts[3::3], strict=False)])
+    return {
+        request: {who: next(of_each) / ((LONG - SHORT) * CONNECTIONS) for who in WHO} for request in requests
+    }
 
 
 def _total(dump: Path) -> int:
@@ -81,17 +88,18 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--app", choices=("raw", "starlette"), default="raw")
-    parser.add_argument("--request", choices=REQUESTS, default="hello")
+    parser.add_argument("--request", choices=REQUESTS, nargs="+", default=["hello"])
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside:
         asyncio.run(run(arguments.app, arguments.request))
         return
-    theirs, ours = counted(arguments.app, arguments.request).values()
-    print(
-        f"{arguments.app}, {arguments.request}: uvicorn {theirs:,.0f}, reuseport {ours:,.0f} instructions, "
-        f"ratio {ours / theirs:.3f}"
-    )
+    for request, found in counted(arguments.app, arguments.request).items():
+        theirs, ours = found.values()
+        print(
+            f"{arguments.app}, {request}: uvicorn {theirs:,.0f}, reuseport {ours:,.0f} instructions, "
+            f"ratio {ours / theirs:.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
 
 from bench.instructions import counted
 
-MOST = {"hello": 0.75, "last": 0.98}
-"""Of uvicorn's instructions; measured 0.66 and 0.91 on Python 3.11, with what is counted and kept on."""
+MOST = {"hello": 0.70, "last": 0.93}
+"""Of uvicorn's instructions; measured 0.64 and 0.89 on Python 3.11, 0.67 and 0.90 on 3.13, with what is
+counted and kept on. An event made, a coroutine around `send` and a call of a logger's that writes nothing are
+0.71 and 0.93.
+"""
 
 
-@pytest.mark.skipif("CI" in os.environ, reason="valgrind takes a minute of one core")
 @pytest.mark.skipif(
     shutil.which("valgrind") is None, reason="valgrind is not installed: apt-get install valgrind"
 )
-@pytest.mark.parametrize("request_name", MOST)
-def test_a_request_executes_less_than_under_uvicorn(request_name: str) -> None:
-    theirs, ours = counted("raw", request_name).values()
-    assert ours / theirs < MOST[request_name]
+def test_a_request_executes_less_than_under_uvicorn() -> None:
+    found = {name: of["reuseport"] / of["uvicorn"] for name, of in counted("raw", list(MOST)).items()}
+    assert {name: ratio for name, ratio in found.items() if ratio > MOST[name]} == {}, found
