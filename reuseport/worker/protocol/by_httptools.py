@@ -365,7 +365,9 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
             cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.pause_reading()
-        cycle.tell()
+        cycle.news = True
+        if cycle.event is not None:
+            cycle.event.set()
 
     def on_message_complete(self) -> None:
         """The end of the request: noted even after its response, or it would never be idle."""

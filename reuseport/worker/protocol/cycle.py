@@ -39,6 +39,7 @@ class Connection(Protocol):
     logger: logging.Logger
     app: Application
     tasks: Any
+    read_paused: bool
     write_paused: bool
     count: Callable[[int, int], None]
     answer: Callable[[int], None]
@@ -156,7 +157,8 @@ class Cycle:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
         if not (self.disconnected or self.response_complete):
-            self.connection.resume_reading()
+            if self.connection.read_paused:
+                self.connection.resume_reading()
             if not self.news:
                 if self.event is None:
                     self.event = asyncio.Event()
@@ -167,7 +169,9 @@ class Cycle:
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self.body = self.body, b""
-        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
+        if type(body) is not bytes:
+            body = bytes(body)
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     def send(self, message: Message) -> Awaitable[None]:  # noqa: C901 - a call less for every request
         """As ASGI has it. Raises RuntimeError for what is no response, at once."""
