@@ -27,7 +27,7 @@ CRLF = b"\r\n"
 BODILESS = frozenset({204, 304})
 """Statuses without a body (RFC 9110, 6.4.1)."""
 LARGE = 16384
-"""Bytes of a part from which on it costs more to put it behind its head than to hand both over."""
+"""Bytes of a part from which on it costs more to put it behind its head than to hand over both."""
 
 _now = time.monotonic_ns
 
@@ -230,14 +230,10 @@ class Cycle:
         return READY
 
     def _write(self, parts: tuple[bytes, ...], body: bytes) -> None:
-        if len(body) < LARGE:
-            if parts:
-                self.transport.write(b"".join(parts))
-            return
-        at = parts.index(body) if body in parts else len(parts)
-        for part in (b"".join(parts[:at]), *parts[at : at + 1], b"".join(parts[at + 1 :])):
-            if part:
-                self.transport.write(part)
+        if len(body) >= LARGE:
+            self.transport.writelines(parts)  # one system call all the same
+        elif parts:
+            self.transport.write(b"".join(parts))
 
     def _begin(self, message: Message) -> None:  # noqa: C901 - the same
         """The status and the headers: check and encode them, and keep them for the first part of the body."""
