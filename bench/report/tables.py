@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isnan
 from statistics import median
 
 from bench.kit.arithmetic import NOTHING, against, in_words, range_of, spread
 from bench.kit.quiet import QUIET
 from bench.kit.results import Contested, Measured, Metric
 
+MANY = 12
+"""Metrics of a row that are lines and not columns."""
 LIMIT = 0.9
 """Cores of a load generator with one thread beyond which the figure may be the generator's own."""
 
@@ -26,7 +29,11 @@ class Table:
 
 
 def table(row: Measured) -> Table:
-    """Every contestant with every metric, and how the subject compares in the first of them."""
+    """Every contestant with every metric, and how the subject compares in the first of them; or, where there
+    are MANY, a line for each metric and how the subject compares in all of them.
+    """
+    if len(row.metrics) >= MANY:
+        return _turned(row)
     main = row.metrics[0]
     compares = [] if main.counted else [f"{row.subject} / it"]
     return Table(
@@ -36,6 +43,28 @@ def table(row: Measured) -> Table:
         [_line(row, one) for one in row.contestants],
         list(notes(row)),
     )
+
+
+def _turned(row: Measured) -> Table:
+    everybody = row.contestants
+    return Table(
+        f"{row.name}: {row.about}",
+        f"scripts/bench --only {row.name}",
+        [f"({row.subject} / it)", *(one.name for one in everybody)],
+        [[_title(metric), *(_compared(row, one, metric) for one in everybody)] for metric in row.metrics],
+        list(notes(row)),
+    )
+
+
+def _compared(row: Measured, one: Contested, metric: Metric) -> str:
+    figures = [figure for figure in one.figures(metric.name) if not isnan(figure)]
+    if not figures:
+        return "error" if one.errors() else NOTHING
+    text = metric.text(median(figures))
+    ratio = against(row, row.subject, one.name, metric.name)
+    if one.name == row.subject or ratio is None:
+        return text
+    return f"{text} ({ratio.middle:.2f}, {ratio.low:.2f} to {ratio.high:.2f})"
 
 
 def _title(metric: Metric) -> str:

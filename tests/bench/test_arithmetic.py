@@ -10,7 +10,7 @@ import pytest
 from bench.kit.arithmetic import Spread, against, in_words, judged, range_of, spread, verdict
 from bench.kit.results import Beside, Claim, Contested, Measured, Metric, Outcome, Results, read, written
 from bench.report.page import page
-from bench.report.tables import table
+from bench.report.tables import MANY, table
 from bench.report.text import aligned, claims, lost, markdown
 
 RECORDED = Path(__file__).parent / "recorded.json"
@@ -213,6 +213,23 @@ def test_an_error_is_in_every_report_and_never_a_figure() -> None:
     one.subject = "reuseport"
     assert "| row, median | reuseport | single | granian |" in markdown(results)
     assert "| **4** | error | error |" in markdown(results)
+
+
+def test_many_metrics_are_lines_each_with_its_ratios() -> None:
+    names = [f"m{number}" for number in range(MANY)]
+    us, it = (
+        Contested(who, "", [Outcome(n, dict.fromkeys(names, figure * (n + 1))) for n in range(2)])
+        for who, figure in (("us", 2.0), ("it", 4.0))
+    )
+    for outcome in it.rounds:
+        outcome.figures["m1"] = float("nan")
+    gone = contested("gone", "RuntimeError: <died>")
+    one = Measured("row", "about", "us", [Metric(name, name) for name in names], [], {}, [], [us, it, gone])
+    given = table(one)
+    assert given.head == ["(us / it)", "us", "it", "gone"]
+    assert given.lines[0] == ["m0", "3", "6 (0.50, 0.50 to 0.50)", "error"]
+    assert given.lines[1] == ["m1", "3", "–", "error"]  # noqa: RUF001 - a dash, as in the tables
+    assert len(given.lines) == MANY
 
 
 def test_who_cannot_take_part_is_named_with_the_reason() -> None:
