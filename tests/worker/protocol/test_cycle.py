@@ -157,6 +157,18 @@ SENT = {
     "expect": POST.replace(b"X-A: 1", b"Expect: 100-Continue"),
     "1.0": b"GET /chunked HTTP/1.0\r\n\r\n",
     "1.0 kept": b"GET /plain HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "1.0 behind 1.1": request() + b"GET /plain HTTP/1.0\r\n\r\n",
+    "1.0 behind 1.1 that is kept": request("/", "GET", "Connection: keep-alive") + b"GET / HTTP/1.0\r\n\r\n",
+    "1.0 kept, behind 1.1": request() + b"GET / HTTP/1.0\r\nCONNECTION: Keep-Alive\r\n\r\n",
+    "0.9": b"GET /plain HTTP/0.9\r\n\r\n",
+    "2.0": b"GET /plain HTTP/2.0\r\n\r\n",
+    "2.0 kept": b"GET /plain HTTP/2.0\r\nConnection: keep-alive\r\n\r\n" + request("/", "GET", CLOSE),
+    "trailers": POST.replace(b"Content-Length: 100000", b"Transfer-Encoding: chunked").replace(
+        b"Connection: close\r\n", b""
+    )[:-100_000]
+    + CHUNKS[:-2]
+    + b"X-Forwarded-For: 10.1.2.3\r\nExpect: 100-continue\r\n\r\n"
+    + request("/", "GET", CLOSE),
     "path": request("/plain/%C3%A9%2F/a;b=c?d=%20&e#f", "GET", CLOSE),
     "whole url": request("http://other/plain?x", "GET", CLOSE),
     "double": request("//plain//x", "GET", CLOSE),
