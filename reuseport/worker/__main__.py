@@ -154,6 +154,8 @@ async def serve(
         if settings.gc_freeze:
             # Nobody waits yet. Afterwards it would hold up the first clients.
             collector.freeze()
+        else:
+            collector.thaw()
         channel.send(Listens())
 
     def on_drained(watch: bond.Watch, cut_off: int) -> None:

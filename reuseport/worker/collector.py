@@ -32,6 +32,12 @@ class Collector:
         gc.collect()
         gc.freeze()
 
+    def thaw(self) -> None:
+        """Look at everything: --no-gc-freeze. A mold has frozen what it had imported, so that its workers share
+        that memory until they write there.
+        """
+        gc.unfreeze()
+
     def _note(self, phase: str, _about: dict[str, Any]) -> None:
         # In whatever thread has made one object too many; collections do not overlap.
         if phase == "start":
