@@ -33,8 +33,8 @@ class Collector:
         gc.freeze()
 
     def thaw(self) -> None:
-        """Look at everything: --no-gc-freeze. A mold has frozen what it had imported, so that its workers share
-        that memory until they write there.
+        """Look at everything: --no-gc-freeze. A mold has frozen what it had imported, so that its workers
+        share that memory until they write there.
         """
         gc.unfreeze()
 
