@@ -123,7 +123,8 @@ def test_all_of_a_request_goes_along(launch: Launch, http: str, loop: str) -> No
 
 @both_parsers
 def test_what_is_pipelined_behind_it_comes_after_it(launch: Launch, http: str) -> None:
-    server = served(launch, *ALL, "--http", http)
+    # On a machine with too much to do, a sibling may otherwise answer for a worker that is late.
+    server = served(launch, *ALL, "--http", http, "--no-rescue", "--no-rebalance")
     with Lines() as lines:
         [(key, slot), *_] = opened(server, lines).items()
         line = away_from(lines.open(server.port, 12), slot)
