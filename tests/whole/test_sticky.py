@@ -144,6 +144,22 @@ def test_what_is_pipelined_behind_it_comes_after_it(launch: Launch, http: str) -
 
 
 @both_parsers
+def test_a_head_that_is_too_long_is_served_where_it_is(launch: Launch, http: str) -> None:
+    server = served(launch, *ALL, "--http", http, "--limit-request-head", "2M")
+    with Lines() as lines:
+        [(key, slot), *_] = opened(server, lines).items()
+        line = away_from(lines.open(server.port, 12), slot)
+        begun, _, rest = head(key, more=f"X: {'x' * 450_000}\r\nContent-Length: 200000\r\n").partition(b"X: ")
+        padding, end = rest[:449_000], rest[449_000:]
+        line.send(begun + b"X: " + padding)
+        time.sleep(0.3)  # until it is read
+        line.send(end + b"y" * 200_000)
+        assert line.answer().who["slot"] != slot
+        wait_until(lambda: counted(server)["missed"] == 1)
+    assert server.stop() == 0
+
+
+@both_parsers
 def test_what_is_still_to_be_written_stays_whole(launch: Launch, http: str) -> None:
     """The client has not read the last answer when it asks again: output waits, and cannot go along."""
     server = served(launch, *ALL, "--http", http)

@@ -105,7 +105,7 @@ class Movable(TransferableHttpTools):
         if self._known:
             self._known = False
         else:
-            movable = self._read is not None
+            movable = self._read is not None and len(self._read) <= MOST
             self._to = self.server_state.sessions.elsewhere(self.headers, self.url, movable)
             if self._to is not None:
                 return
