@@ -93,13 +93,15 @@ def serving(
     OverdueError when not all workers are ready `within` so many seconds.
     """
     given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    if given.get("no_control"):
-        raise ConfigurationError("serving() asks the server through its control socket: leave out no_control")
     if not any(name in given for name in _ADDRESSES):
         given["bind"] = ["127.0.0.1:0"]
     with tempfile.TemporaryDirectory(prefix="reuseport-") as directory:
         given.setdefault("control", Path(directory, "control.sock"))
         made = command(app, given)
+        if made.settings.no_control:
+            raise ConfigurationError(
+                "serving() asks the server through its control socket: leave out no_control"
+            )
         control, log = Control(Path(given["control"])), Path(directory, "log")
         with log.open("wb") as output, _started(made, output.fileno()) as popen:
             server = Server(popen, control, log, _ready(popen, control, log, within))

@@ -159,19 +159,43 @@ def test_a_worker_that_drains_gets_nothing_and_keeps_what_it_has(server: Server)
     assert other.take("mail")
 
 
-def test_what_a_worker_forks_is_refused_and_lets_nothing_go(server: Server, seat: Seat) -> None:
-    assert seat.take("mail")
-    child = os.fork()
-    if child == 0:
-        refused = False
-        try:
-            seat.take("news")
-        except RuntimeError:
-            refused = True
-        seat.release("mail")
-        os._exit(0 if refused else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert not server.seat().take("mail")
+FORKING = """
+import os, sys
+from reuseport.exclusion import Seat
+
+seat = Seat(int(sys.argv[1]))
+print(seat.take("mail"), flush=True)
+child = os.fork()
+if child == 0:
+    try:
+        print(seat.take("news"), flush=True)
+    except RuntimeError as error:
+        print(error, flush=True)
+    seat.release("mail")
+    os._exit(0)
+os.waitpid(child, 0)
+print("alone", flush=True)
+input()
+"""
+
+
+def test_what_a_worker_forks_is_refused_and_lets_nothing_go(server: Server) -> None:
+    with server.exclusion.opened() as (fd,):
+        worker = subprocess.Popen(
+            [sys.executable, "-c", FORKING, str(fd)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[fd],
+            text=True,
+        )
+    with worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "True\n"
+        assert "not for a process that it has forked" in worker.stdout.readline()
+        assert worker.stdout.readline() == "alone\n"
+        assert not server.seat().take("mail")
+        worker.kill()
+    assert server.seat().take("mail")
 
 
 def test_a_descriptor_that_the_application_has_closed_locks_nothing_of_its_own(server: Server) -> None:

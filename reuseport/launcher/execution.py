@@ -169,9 +169,9 @@ def _become(
 ) -> NoReturn:
     """In the new process: be the interpreter, or say why not."""
     try:
-        _let_go_of_signals(blocked)
-        _let_go_of_descriptors(channel.fileno())
-        _go_back()
+        let_go_of_signals(blocked)
+        let_go_of_descriptors(channel.fileno())
+        go_back()
         if identity is not None:
             os.setgroups(identity.groups)
             os.setresgid(identity.gid, identity.gid, identity.gid)
@@ -185,7 +185,7 @@ def _become(
         os._exit(NOT_EXECUTED)
 
 
-def _go_back() -> None:
+def go_back() -> None:
     """To the directory by the name that the operator has for it: its link may lead elsewhere by now.
 
     Before the identity changes, to whom the way there may be closed. If it is gone we stay in what it was.
@@ -195,7 +195,8 @@ def _go_back() -> None:
             os.chdir(surroundings.given.directory)
 
 
-def _let_go_of_signals(blocked: Set[int]) -> None:
+def let_go_of_signals(blocked: Set[int]) -> None:
+    """Have the handlers that every program has, and these signals blocked."""
     # execve(2) does away with handlers, but until then each would write into the launcher's wakeup pipe. What
     # is ignored stays so for ever: the first two are by the interpreter, the others by who started us.
     for number in signal.valid_signals():
@@ -204,11 +205,14 @@ def _let_go_of_signals(blocked: Set[int]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _let_go_of_descriptors(channel: int) -> None:
-    """All but the standard streams and the channel, whether they are close-on-exec or not.
+def let_go_of_descriptors(*kept: int) -> None:
+    """All but the standard streams and `kept`, whether they are close-on-exec or not.
 
     By close_range(2), or where Python was built without it one by one, as many as can be open.
     Without /proc, which a jail may not have.
     """
-    os.closerange(3, channel)
-    os.closerange(channel + 1, _MOST_DESCRIPTORS)
+    first = 3
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, _MOST_DESCRIPTORS)

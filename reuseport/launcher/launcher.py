@@ -22,6 +22,7 @@ from reuseport.history import Kind
 from reuseport.instance import Attach
 from reuseport.launcher.affinity import Affinity
 from reuseport.launcher.balance import Balance
+from reuseport.launcher.beforehand import Beforehand
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.burden import WINDOW
 from reuseport.launcher.deciding.ending import CUT_SHORT
@@ -119,6 +120,15 @@ class Launcher:
             self._leave,
         )
         self._molds.deliver_to(self._orders, self._workforce)
+        self._beforehand = Beforehand(
+            self._loop,
+            settings,
+            identity,
+            self.supervisor,
+            self.chronicle,
+            lambda: self._handle(ev.ReloadRequested()),
+        )
+        self._workforce.others = self._beforehand.pids
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = self._tick_at = 0.0
         """When the next look is due, whatever else wakes us before: that is the second."""
@@ -146,6 +156,7 @@ class Launcher:
                 if detach is not None:
                     self._bare_loop.run_until_complete(detach())
                 operator.close()
+                self._beforehand.close()
                 self._molds.close()
                 self._bare_loop.close()
                 self.relief.close()
@@ -239,7 +250,15 @@ class Launcher:
     # ── events ────────────────────────────────────────────────────────────────────────────────────────
 
     def feed(self, event: Event) -> None:
-        """Give the supervisor an event, do what it says, and set the timer for its next deadline."""
+        """Give the supervisor an event, unless that has to wait for something."""
+        if isinstance(event, ev.ReloadRequested) and self._beforehand.comes_first():
+            return
+        if isinstance(event, ev.StopRequested | ev.QuitRequested):
+            self._beforehand.stop()
+        self._handle(event)
+
+    def _handle(self, event: Event) -> None:
+        """Give it the event now, do what it says, and set the timer for its next deadline."""
         if self.exit_code is not None:
             return
         now = self._loop.time()

@@ -10,7 +10,7 @@ import logging
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from reuseport.channel import PeerGoneError
@@ -50,6 +50,8 @@ class Workforce:
         self._chronicle = chronicle
         self._feed = feed
         self._oom_kills = exits.oom_kills()
+        self.others: Callable[[], Mapping[int, Callable[[], None]]] = dict
+        """Other children that are no strays, and what is to be done when one is found dead."""
 
     def take_on(self, process: Process) -> None:
         """Hear this worker, and see its end, from now on."""
@@ -173,6 +175,7 @@ class Workforce:
                 process.pid: partial(self._on_exit, number) for number, process in self.processes.items()
             }
             known |= self._molds.pids()
+            known |= self.others()
             dead = strays.reap(known)
             if not dead:
                 return

@@ -32,6 +32,10 @@ class Keywords(TypedDict, total=False):
     shutdown_timeout: float | str | None
     shutdown_delay: float | str | None
     gc_freeze: bool | None
+    on_ready: str | None
+    on_exit: str | None
+    before_reload: str | None
+    before_reload_timeout: float | str | None
     bind: Sequence[str] | None
     join: bool | None
     balance: Literal["auto", "least-loaded", "round-robin", "cpu", "hash"] | None

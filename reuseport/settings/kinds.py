@@ -5,6 +5,7 @@ It raises ValueError with a sentence that says what to write; the caller adds wh
 """
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -133,6 +134,25 @@ def _application(value: str) -> str:
     return f"{module}:{attribute}"
 
 
+def _callable(value: str) -> str:
+    module, _, attribute = value.partition(":")
+    if not _NAMES.fullmatch(module) or not _NAMES.fullmatch(attribute):
+        raise ValueError(f"{value!r} names no function: write module:function, for example shop.hooks:warm")
+    return value
+
+
+def _command(value: str) -> str:
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no command: {error}") from error
+    if not words:
+        raise ValueError(
+            "an empty command: write a program and its arguments, such as 'alembic upgrade head'"
+        )
+    return value
+
+
 def _header(value: str) -> str:
     # uvicorn encodes response headers as latin-1 (uvicorn/config.py, Config.load).
     if not _HEADER.fullmatch(value) or any(ord(character) > 255 for character in value):
@@ -155,6 +175,8 @@ def _sticky(value: str) -> str:
 
 
 APPLICATION = Kind("APP", _application, (str,))
+CALLABLE = Kind("MODULE:FUNCTION", _callable, (str,))
+COMMAND = Kind("COMMAND", _command, (str,))
 BOOLEAN = Kind("BOOLEAN", _boolean, (bool,), show=lambda value: str(value).lower())
 DURATION = Kind("DURATION", parse_duration, (int, float, str), show=format_duration)
 LIMIT = Kind("N", _limit, (int, str))

@@ -13,6 +13,8 @@ from reuseport.errors import ConfigurationError
 from reuseport.settings.kinds import (
     APPLICATION,
     BOOLEAN,
+    CALLABLE,
+    COMMAND,
     DURATION,
     HEADERS,
     LIMIT,
@@ -65,6 +67,7 @@ class Topic:
 
 
 _application, _workers, _address = Topic("Application"), Topic("Workers"), Topic("Address")
+_hooks = Topic("Hooks")
 _balance, _identity = Topic("Balance"), Topic("Privileges")
 _recycling, _files = Topic("Recycling"), Topic("Logs and files")
 _admin = Topic("Control and admin")
@@ -132,6 +135,19 @@ class Settings:
         SWITCH,
         "Keep the garbage collector off what there is once the application is up.",
         "--gc-freeze/--no-gc-freeze",
+    )
+
+    on_ready: str | None = _hooks(
+        None, CALLABLE, "Call this in each worker once it is ready; plain or async, without arguments."
+    )
+    on_exit: str | None = _hooks(
+        None, CALLABLE, "Call this in each worker that was ready, after lifespan shutdown."
+    )
+    before_reload: str | None = _hooks(
+        None, COMMAND, "Run this before each reload, as the workers' user; when it fails there is no reload."
+    )
+    before_reload_timeout: float = _hooks(
+        300.0, DURATION, "How long --before-reload may take; 0 = as long as it likes."
     )
 
     bind: tuple[str, ...] = _address(

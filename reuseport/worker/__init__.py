@@ -10,6 +10,7 @@ server       uvicorn's server, with our listeners
 control      obeys the launcher, and tells it what it must know
 meter        writes the desk of the scoreboard; its beat proves that the loop turns
 footprint    its proportional set size, while somebody wants to know
+hooks        functions of the operator's: --on-ready, --on-exit
 inbox        connections that others pass to this slot
 passing      one idle connection goes to another slot
 departure    a worker leaves: nobody is cut off

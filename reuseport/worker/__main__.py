@@ -122,6 +122,7 @@ async def serve(
     from reuseport.worker.collector import Collector
     from reuseport.worker.control import Control
     from reuseport.worker.footprint import Memory
+    from reuseport.worker.hooks import call
     from reuseport.worker.inbox import Inbox
     from reuseport.worker.meter import Meter
     from reuseport.worker.offspring import disown
@@ -175,7 +176,11 @@ async def serve(
         meter.start(loop, own, looks, rescue.expect)
         control.start(loop)
         control.ready()
+        if application.on_ready is not None:
+            hooked.append(loop.create_task(call("--on-ready", application.on_ready)))
 
+    hooked: list[asyncio.Task[None]] = []
+    """The loop alone would let go of it."""
     server = Server(application, state, own, shared, on_listen, on_ready)
     meter = Meter(desk, state)
     memory = Memory(desk, row)
@@ -198,3 +203,4 @@ async def serve(
     rescue.end()
     for inbox in inboxes:
         inbox.close()
+    await call("--on-exit", application.on_exit)

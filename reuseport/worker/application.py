@@ -49,6 +49,8 @@ class Application(Config):
 
     around: Callable[[Any], Any] | None = None
     """What the application is wrapped in as soon as it is there: protocols and lifespan take it from here."""
+    on_ready: Callable[[], object] | None = None
+    on_exit: Callable[[], object] | None = None
 
     def __init__(self, settings: Settings) -> None:
         """Imports what chooses the event loop, and nothing else of the operator's."""
@@ -82,6 +84,8 @@ class Application(Config):
             _find("--http", settings.http, HTTP_PROTOCOLS)
             _find("--ws", settings.ws, WS_PROTOCOLS)
             super().load()
+            self.on_ready = _hook("--on-ready", settings.on_ready)
+            self.on_exit = _hook("--on-exit", settings.on_exit)
         if self.around is not None:
             self.loaded_app = self.around(self.loaded_app)
 
@@ -139,6 +143,17 @@ def import_named(place: str, name: str, target: str | None = None) -> object:
             raise
         text = f"{place} {name!r}: {_dead_end(target or name, absent)}"
         raise StartupError(Failed("operator", text)) from error
+
+
+def _hook(flag: str, name: str | None) -> Callable[[], object] | None:
+    """What the operator wants to be called; raises as `import_named`."""
+    if name is None:
+        return None
+    found = import_named(flag, name)
+    if not callable(found):
+        raise StartupError(Failed("operator", f"{flag} {name!r} is no function, but {type(found).__name__}"))
+    called: Callable[[], object] = found
+    return called
 
 
 def _dead_end(target: str, absent: str | None) -> str:

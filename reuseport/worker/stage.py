@@ -26,6 +26,7 @@ _LATER = (
     "concurrent.futures.thread",
     "reuseport.worker.control",
     "reuseport.worker.footprint",
+    "reuseport.worker.hooks",
     "reuseport.worker.inbox",
     "reuseport.worker.meter",
     "reuseport.worker.offspring",

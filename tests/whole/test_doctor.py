@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import APPS, PATIENCE, Launch
+from tests.whole.reachable import reachable
 
 POOLED = """
 from sqlalchemy import create_engine
@@ -21,6 +22,9 @@ engine = create_engine("sqlite:///secret.db", pool_size=3, max_overflow=4)
 
 async def app(scope, receive, send): ...
 """
+
+
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
 
 
 def asked(
@@ -84,7 +88,7 @@ def test_a_user_namespace_is_seen_and_no_capability_counts_there(port: int) -> N
 
 
 def test_who_has_no_capability_is_told_how_to_get_one(port: int) -> None:
-    wrapper = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
+    wrapper = (*reachable(), *AS_NOBODY)
     _, lines = asked("--port", str(port), wrapper=wrapper, cwd=Path("/"))
     assert lines["capability"]["grade"] == "note"
     assert "CAP_BPF" in lines["steering"]["type"]
@@ -138,7 +142,7 @@ def test_settings_that_are_wrong_are_one_sentence() -> None:
 
 
 def test_a_start_that_the_host_refuses_mentions_the_doctor(tmp_path: Path) -> None:
-    wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+    wrapper = (*reachable(), *AS_NOBODY)
     command = [sys.executable, "-m", "reuseport", "plain:app", "--port", "0", "--balance", "least-loaded"]
     done = subprocess.run(
         [*wrapper, *command, "--no-control", "--app-dir", str(APPS)],

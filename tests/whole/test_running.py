@@ -194,6 +194,13 @@ def test_when_this_process_is_killed_the_server_stops() -> None:
     wait_until(lambda: not lives(launcher))
 
 
-def test_without_a_control_socket_nobody_can_be_asked() -> None:
-    with pytest.raises(ConfigurationError, match="leave out no_control"), reuseport.serving(no_control=True):
+@pytest.mark.parametrize("said", ["keyword", "environment"])
+def test_without_a_control_socket_nobody_can_be_asked(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if said == "environment":
+        monkeypatch.setenv("REUSEPORT_NO_CONTROL", "yes")
+    keyword = True if said == "keyword" else None
+    with (
+        pytest.raises(ConfigurationError, match="leave out no_control"),
+        reuseport.serving(no_control=keyword),
+    ):
         pytest.fail("nobody could tell when it serves")
