@@ -25,6 +25,11 @@ def open_files(facts: Facts) -> Line:
     soft, _hard = facts.open_files
     wanted = max(65536, (facts.settings.limit_concurrency or 0) + OWN, PER_WORKER * facts.workers + OWN)
     give = f"ulimit -n {wanted}; systemd: LimitNOFILE={wanted}; docker run --ulimit nofile={wanted}"
+    for each in () if isinstance(facts.systemd, Unknown) else facts.systemd.units:
+        if each.open_files is not None and each.open_files < FEW:
+            text = f"{each.name} has {each.open_files}, whatever there are here"
+            edit = f"systemctl edit {each.name}: [Service] LimitNOFILE={wanted}"
+            return Line(topic, Grade.WARN, text, edit)
     if soft < 0:
         return Line(topic, Grade.GOOD, "no limit")
     least = PER_WORKER * facts.workers + OWN

@@ -47,8 +47,8 @@ HASHED = Ladder(NO, OFF)
 CANNOT = Unknown("/proc is not there")
 
 
-def unit(kind: str, stop: float | None = 90.0) -> Unit:
-    return Unit("shop.service", kind, stop, 65536)
+def unit(kind: str, stop: float | None = 90.0, files: int = 65536) -> Unit:
+    return Unit("shop.service", kind, stop, files)
 
 
 def given(**settings: Any) -> dict[str, Any]:
@@ -112,6 +112,11 @@ CASES: Sequence[tuple[Judge, dict[str, Any], Grade, str, str]] = [
     ),
     (room.open_files, {"open_files": (1024, 1024), **given(limit_concurrency=900)}, Grade.GOOD, "960", ""),
     (room.open_files, {"open_files": CANNOT}, Grade.UNKNOWN, "/proc", ""),
+    (
+        room.open_files,
+        {"systemd": Systemd(255, (unit("notify", files=1024),))},
+        *(Grade.WARN, "shop.service has 1024", "LimitNOFILE=65536"),
+    ),
     (room.cpus, {}, Grade.GOOD, "4, a worker each", ""),
     (room.cpus, {"workers": 8}, Grade.NOTE, "8 workers share 4", "--workers auto"),
     (room.cpus, {"workers": 2}, Grade.NOTE, "2 of 4 are used", "--workers auto"),
