@@ -1,0 +1,129 @@
+"""What do others notice of slow clients? Thousands of half requests beside a steady load, and without them.
+
+    python -m bench.loris [--slow N] [--rounds N] [--seconds N]
+
+Each slow client sends a byte of its headers a second, for as long as it is let, and comes again at once when
+it is turned away: from a process of its own, on the same cores. The others ask on connections that they keep,
+and at a constant rate on new ones; those latencies count from when they were due. With and without are
+measured in turns of one server, in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import resource
+import select
+import socket
+import time
+from collections.abc import Iterator
+from multiprocessing.synchronize import Event
+from statistics import quantiles
+
+from bench.kit.clients import Crowd, Tally, Target, keeping_alive, steadily
+from bench.kit.measure import HOST, announce, cpu_seconds, reuseport, spread
+
+HEAD = b"GET / HTTP/1.1\r\nHost: bench\r\nX-Slow: " + b"x" * 1000
+EVERY = 1.0
+"""Seconds between two bytes of a slow client."""
+RATE = 200.0
+"""Requests a second on new connections."""
+KEPT = 8
+"""Connections that are kept, and asked some 40 times a second."""
+APPLICATION = "bench.served.application:app"
+
+
+def slow(port: int, number: int, all_there: Event, over: Event) -> None:
+    """So many clients that never finish; in a process of its own."""
+    poll = select.epoll()
+    clients: dict[int, tuple[socket.socket, int]] = {}
+
+    def come() -> None:
+        with contextlib.suppress(OSError):
+            client = socket.create_connection((HOST, port))
+            client.setblocking(False)
+            client.send(HEAD[:20])
+            clients[client.fileno()] = client, 20
+            poll.register(client, select.EPOLLIN | select.EPOLLRDHUP)
+
+    for _ in range(number):
+        come()
+    all_there.set()
+    due = time.monotonic() + EVERY
+    while not over.is_set():
+        for fd, _ in poll.poll(0.05):
+            poll.unregister(fd)
+            clients.pop(fd)[0].close()
+            come()
+        if time.monotonic() >= due:
+            due += EVERY
+            for fd, (client, sent) in list(clients.items()):
+                with contextlib.suppress(OSError):
+                    client.send(HEAD[sent : sent + 1])
+                    clients[fd] = client, sent + 1
+
+
+@contextlib.contextmanager
+def beside(port: int, number: int) -> Iterator[None]:
+    """Slow clients, once they are all connected."""
+    there, over = multiprocessing.Event(), multiprocessing.Event()
+    process = multiprocessing.Process(target=slow, args=(port, number, there, over), daemon=True)
+    process.start()
+    there.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        process.join()
+
+
+def others(port: int, seconds: float) -> Tally:
+    """What the others get in that time."""
+    tally = Tally()
+    target = Target(port)
+    with Crowd(steadily(target, tally, RATE), *(keeping_alive(target, tally) for _ in range(KEPT))):
+        time.sleep(seconds)
+    return tally
+
+
+def p99(tally: Tally) -> float:
+    """Milliseconds."""
+    return 1000 * quantiles([latency for _, latency in tally.latencies], n=100)[98]
+
+
+def main() -> None:
+    """Measure in turns, print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.loris", description=__doc__)
+    parser.add_argument("--slow", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each of the two turns of a round")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    announce(arguments)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    ratios, lost = [], 0
+    with reuseport(arguments.workers, APPLICATION) as server:
+        port = int(server.url.rpartition(":")[2])
+        others(port, 1.0)
+        for number in range(arguments.rounds):
+            found = {}
+            for with_slow in (False, True) if number % 2 else (True, False):
+                with beside(port, arguments.slow) if with_slow else contextlib.nullcontext():
+                    began = cpu_seconds(server.children())
+                    tally = others(port, arguments.seconds)
+                    cpu = cpu_seconds(server.children()) - began
+                lost += tally.lost()
+                found[with_slow] = p99(tally)
+                name = f"{arguments.slow} slow clients" if with_slow else "nobody else"
+                share = cpu / arguments.seconds
+                print(
+                    f"beside {name}: p99 {found[with_slow]:.2f} ms, {share:.0%} of a core, {tally}",
+                    flush=True,
+                )
+            ratios.append(found[True] / found[False])
+    print(f"p99 with by without: {spread(ratios, '.2f')}; lost: {lost}")
+
+
+if __name__ == "__main__":
+    main()
