@@ -203,6 +203,12 @@ class Settings:
         256, LIMIT, "Answer 431 to a request with more header fields; 0 = no limit."
     )
     limit_request_body: int = _clients(0, SIZE, "Answer 413 to a request whose body is larger; 0 = no limit.")
+    limit_connections: int = _clients(
+        0, LIMIT, "Accept no more while a worker has so many connections; 0 = no limit."
+    )
+    proxy_protocol: bool = _clients(
+        False, SWITCH, "Proxies of --forwarded-allow-ips announce their clients (PROXY protocol 1 and 2)."
+    )
     max_wait: float = _clients(
         0.0, DURATION, "Answer 503 to a request that has waited for a worker for so long; 0 = never."
     )

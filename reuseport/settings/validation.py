@@ -28,6 +28,10 @@ def validate(settings: Settings) -> None:
         raise ConfigurationError(f"--http2 needs --http zttp, not --http {settings.http}")
     if settings.limit_request_body and settings.http not in ("auto", "httptools"):
         raise ConfigurationError(f"--limit-request-body needs --http httptools, not --http {settings.http}")
+    if settings.proxy_protocol and settings.http not in ("auto", "httptools", "h11"):
+        raise ConfigurationError(
+            f"--proxy-protocol needs --http httptools or h11, not --http {settings.http}"
+        )
     if settings.max_wait and settings.http not in ("auto", "httptools", "h11"):
         raise ConfigurationError(f"--max-wait needs --http httptools or h11, not --http {settings.http}")
     if settings.sticky:

@@ -119,6 +119,7 @@ async def serve(
     seat: exclusion.Seat | None,
 ) -> None:
     """Load the application and serve it until drained. Raises StartupError."""
+    from reuseport.worker.admission import admission
     from reuseport.worker.collector import Collector
     from reuseport.worker.control import Control
     from reuseport.worker.footprint import Memory
@@ -173,6 +174,8 @@ async def serve(
         if settings.rescue and movable:
             rescue.start(loop)
         looks = [state.look, control.rebalancing.publish, memory.look, control.tell_held]
+        if admits is not None:
+            looks.append(admits.look)
         meter.start(loop, own, looks, rescue.expect)
         control.start(loop)
         control.ready()
@@ -181,7 +184,8 @@ async def serve(
 
     hooked: list[asyncio.Task[None]] = []
     """The loop alone would let go of it."""
-    server = Server(application, state, own, shared, on_listen, on_ready)
+    admits = admission(settings, application, state)
+    server = Server(application, state, own, shared, on_listen, on_ready, admits)
     meter = Meter(desk, state)
     memory = Memory(desk, row)
     inboxes = [Inbox(fds[1], server, desk), *([] if sticky is None else [sticky.incoming(server)])]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from reuseport.worker.inbox import Inbox
-from reuseport.worker.server import Server
+from reuseport.worker.server import Accepting, Server
 
 Incoming: TypeAlias = Callable[[int, int], Inbox]
 
@@ -20,7 +20,7 @@ class _Fostered:
 
     inbox: Inbox
     incoming: Inbox | None = None
-    servers: list[asyncio.base_events.Server] = field(default_factory=list)
+    servers: list[Accepting] = field(default_factory=list)
     ended: bool = False
 
 

@@ -15,7 +15,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from reuseport.channel import close_all, receive_packet
@@ -23,6 +23,7 @@ from reuseport.scoreboard import Desk, add
 from reuseport.worker.passing import RESCUED
 from reuseport.worker.protocol.activity import NEVER
 from reuseport.worker.protocol.connection import TransferableH11, TransferableHttpTools
+from reuseport.worker.protocol.naming import MOST_TRAVELS, made_as
 from reuseport.worker.server import Server
 
 AGAIN = 0.1
@@ -38,7 +39,7 @@ log = logging.getLogger("uvicorn.error")
 class Inbox:
     """Reads one inbox while it is open. Owns its descriptor."""
 
-    PACKET = 16
+    PACKET = 1 + MOST_TRAVELS
     """Bytes of one, at most."""
     DESCRIPTORS = 1
     """That come with one."""
@@ -85,7 +86,12 @@ class Inbox:
             except OSError:
                 os.close(fd)  # no connection: whoever has the other end may send what it likes
                 continue
-            self._begin(self._take_up(connection, rescued=packet == RESCUED))
+            try:
+                make = made_as(self._server.protocol, packet[1:])
+            except ValueError:
+                connection.close()  # nor does any worker of ours say such a thing
+                continue
+            self._begin(self._take_up(connection, make, rescued=packet[:1] == RESCUED))
 
     def _begin(self, taking_up: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(taking_up)
@@ -113,8 +119,10 @@ class Inbox:
         if self._socket.fileno() >= 0:
             self._loop.add_reader(self._socket.fileno(), self._on_readable)
 
-    async def _take_up(self, connection: socket.socket, *, rescued: bool) -> None:
-        _, protocol = await self._loop.connect_accepted_socket(self._server.protocol, connection)
+    async def _take_up(
+        self, connection: socket.socket, make: Callable[[], asyncio.Protocol], *, rescued: bool
+    ) -> None:
+        _, protocol = await self._loop.connect_accepted_socket(make, connection)
         add(self._desk, Desk.HANDOFFS_RECEIVED)
         if rescued:
             self._end_for_all(protocol, connection)

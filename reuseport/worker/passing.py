@@ -30,6 +30,11 @@ class NobodyReadsError(Exception):
     """Nobody will ever take up what is sent there."""
 
 
+def travels(connection: Transferable) -> bytes:
+    """What goes along with a connection: who its client is, if that cannot be asked of its socket."""
+    return getattr(connection, "travels", b"")
+
+
 def claim(connection: Transferable) -> bool:
     """Take it out of the set of open connections, to pass it on or put it back; whether it was there.
 
@@ -47,7 +52,9 @@ def pass_on(connection: Transferable, inbox: socket.socket, desk: memoryview[int
     if not claim(connection):
         return False  # rescued, and about to be let go
     try:
-        socket.send_fds(inbox, [PASSED], [connection.transport.get_extra_info("socket").fileno()])
+        socket.send_fds(
+            inbox, [PASSED, travels(connection)], [connection.transport.get_extra_info("socket").fileno()]
+        )
     except OSError as error:
         connection.server_state.connections.add(connection)
         if error.errno in GONE:

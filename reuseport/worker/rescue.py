@@ -51,7 +51,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reuseport.kernel.unyielding import Alarm, duplicate, send_descriptor, unread
 from reuseport.scoreboard import DESKS, Desk, Scoreboard, add
-from reuseport.worker.passing import FULL, GONE, RESCUED, claim, sending_end
+from reuseport.worker.passing import FULL, GONE, RESCUED, claim, sending_end, travels
 from reuseport.worker.protocol.connection import State, Transferable, TransferableH11, TransferableHttpTools
 from reuseport.worker.standing import can_tell, step, watched_over
 
@@ -225,7 +225,7 @@ class Rescue:
             if not claim(connection):
                 return False
             try:
-                send_descriptor(self._inbox.fileno(), RESCUED, copy)
+                send_descriptor(self._inbox.fileno(), RESCUED + travels(connection), copy)
             except OSError as error:
                 self._state.connections.add(connection)
                 if error.errno not in FULL | GONE:

@@ -13,13 +13,16 @@ import socket
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
+from typing import Any, TypeAlias
 
 import uvicorn
 from uvicorn.config import Config
 
 from reuseport.messages import Failed
+from reuseport.worker.admission import Admission, tls
 from reuseport.worker.application import StartupError, withheld_errors
 from reuseport.worker.departure import Departure
+from reuseport.worker.gate import Gate
 from reuseport.worker.protocol.connection import State
 from reuseport.worker.unfinished import Unfinished, unfinished
 
@@ -40,6 +43,9 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 log = logging.getLogger("uvicorn.error")
 
+Accepting: TypeAlias = asyncio.base_events.Server | Gate
+"""Accepts from one listener: the event loop, or one by one."""
+
 
 class Server(uvicorn.Server):
     """Accepts from the slot's `own` listeners and from those all workers share.
@@ -57,6 +63,7 @@ class Server(uvicorn.Server):
         shared: Sequence[socket.socket],
         on_listen: Callable[[], None],
         on_ready: Callable[[], None],
+        admission: Admission | None = None,
     ) -> None:
         super().__init__(config)
         self.server_state = state
@@ -64,7 +71,8 @@ class Server(uvicorn.Server):
         self._shared = shared
         self._on_listen = on_listen
         self._on_ready = on_ready
-        self._accepting: dict[asyncio.base_events.Server, socket.socket] = {}
+        self._admission = admission
+        self._accepting: dict[Accepting, socket.socket] = {}
         self._arriving: set[asyncio.Future[None]] = set()
         self._greeted: weakref.WeakSet[asyncio.Protocol] = weakref.WeakSet()
         """Under TLS, protocols of all connections: one has a transport only when its handshake is over."""
@@ -98,14 +106,14 @@ class Server(uvicorn.Server):
         if self.lifespan.should_exit:
             raise StartupError(Failed("application", "\n".join(errors) or "lifespan startup failed"))
         self._on_listen()
-        self.servers = [await self.accept_from(listener, assigned=True) for listener in self._own]
+        if self._admission is not None:
+            self._admission.start(asyncio.get_running_loop())
+        self.servers: list[Any] = [await self.accept_from(listener, assigned=True) for listener in self._own]
         self.servers += [await self.accept_from(listener) for listener in self._shared]
         self.started = True
         self._on_ready()
 
-    async def accept_from(
-        self, listener: socket.socket, *, assigned: bool = False
-    ) -> asyncio.base_events.Server:
+    async def accept_from(self, listener: socket.socket, *, assigned: bool = False) -> Accepting:
         """Listen on a bound socket, which is the returned server's from now on.
 
         `assigned`: it is the slot's own, so what it accepts is what the kernel may have assigned to the slot.
@@ -118,9 +126,13 @@ class Server(uvicorn.Server):
             arrive(made, assigned=assigned)
             return made
 
-        server: asyncio.base_events.Server = await asyncio.get_running_loop().create_server(
-            newcomer, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
-        )
+        server: Accepting
+        if self._admission is not None:
+            server = self._admission.open(listener, newcomer)
+        else:
+            server = await asyncio.get_running_loop().create_server(
+                newcomer, sock=listener, backlog=self.config.backlog, **tls(self.config, self.server_state)
+            )
         self._accepting[server] = listener
         return server
 
@@ -133,22 +145,25 @@ class Server(uvicorn.Server):
             if found is not None:  # uvloop has none any more when it is about to close
                 yield found.fileno()
 
-    def accept_no_more(self, server: asyncio.base_events.Server) -> None:
+    def accept_no_more(self, server: Accepting) -> None:
         """Let go of its listener. What was accepted is ours; what is queued is for who holds a duplicate."""
         self._pause(server)
         asyncio.get_running_loop().call_soon(self._close, server)
 
-    def _pause(self, server: asyncio.base_events.Server) -> None:
+    def _pause(self, server: Accepting) -> None:
         """The first of two steps with a turn of the loop between them.
 
         asyncio accepts in one turn and makes the transport in the next, where it asserts that its server is
         still open (base_events.Server._attach): closed in between, the connection would be dropped.
         """
+        if isinstance(server, Gate):
+            server.pause()
+            return
         # None, although no type says so: uvloop has closed it, because somebody's shutdown(2) had before.
         for listener in filter(None, server.sockets):
             asyncio.get_running_loop().remove_reader(listener.fileno())
 
-    def _close(self, server: asyncio.base_events.Server) -> None:
+    def _close(self, server: Accepting) -> None:
         self._accepting.pop(server, None)
         server.close()
 
@@ -233,6 +248,8 @@ class Server(uvicorn.Server):
 
     def _greeting(self) -> bool:
         """Somebody is accepted and not yet a connection: its TLS handshake runs."""
+        if self._admission is not None and len(self._admission):
+            return True
         unmade = (getattr(protocol, "transport", protocol) is None for protocol in self._greeted)
         return bool(self._arriving) or any(unmade)
 
@@ -253,6 +270,9 @@ class Server(uvicorn.Server):
                         break
                     continue  # this client has already left
                 connection.setblocking(False)
+                if self._admission is not None:
+                    self._admission.let_in(connection, self.protocol)
+                    continue
                 arrival = asyncio.ensure_future(self._welcome(connection))
                 self._arriving.add(arrival)
                 arrival.add_done_callback(self._arriving.discard)
@@ -261,12 +281,14 @@ class Server(uvicorn.Server):
         # It left, or its TLS handshake failed: no more an error here than anywhere else.
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().connect_accepted_socket(
-                self.protocol, connection, ssl=self.config.ssl
+                self.protocol, connection, **tls(self.config, self.server_state)
             )
 
     async def _cut_off(self) -> int:
         """The patience is over: close what is open, cancel what runs; how many tasks."""
         tasks = list(self.server_state.tasks)
+        if self._admission is not None:
+            self._admission.close()
         self._close_connections()
         if tasks:
             log.error("Cancel %d running task(s): the graceful timeout is over", len(tasks))

@@ -61,6 +61,35 @@ backend us
     server us 127.0.0.1:{behind}
 """
 
+HAPROXY_ANNOUNCES = """
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend clients
+    bind 127.0.0.1:{front}
+    default_backend us
+backend us
+    server us 127.0.0.1:{behind} %s
+"""
+
+NGINX_ANNOUNCES = """
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+daemon off;
+pid {place}/nginx.pid;
+error_log {place}/error.log;
+worker_processes 1;
+events {{ }}
+stream {{
+    server {{
+        listen 127.0.0.1:{front};
+        proxy_pass 127.0.0.1:{behind};
+        proxy_protocol on;
+    }}
+}}
+"""
+
 CADDY = """
 {{
     admin off
@@ -141,3 +170,10 @@ PROXIES = {
     "caddy": Proxy("caddy", CADDY, ("run", "--config", "{file}", "--adapter", "caddyfile")),
     "apache": Proxy("apache2", APACHE, ("-f", "{file}", "-DFOREGROUND")),
 }
+
+ANNOUNCING = {
+    "haproxy, version 1": Proxy("haproxy", HAPROXY_ANNOUNCES % "send-proxy", ("-db", "-f", "{file}")),
+    "haproxy, version 2": Proxy("haproxy", HAPROXY_ANNOUNCES % "send-proxy-v2", ("-db", "-f", "{file}")),
+    "nginx": Proxy("nginx", NGINX_ANNOUNCES, ("-p", "{place}", "-c", "{file}")),
+}
+"""Those that pass a connection's bytes on as they are, with the PROXY protocol in front."""

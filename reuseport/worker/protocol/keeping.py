@@ -33,14 +33,14 @@ class Keeping:
         self.by_timers = timeout <= SHORT
         """Each connection has a timer of its own between two requests."""
         self._connections = connections
-        kept = _looks(timeout)
+        kept = looks(timeout)
         self._kept = 0 if self.by_timers else kept
         self._most = {
-            Waits.ARRIVAL: _looks(limits.arrival),
-            Waits.HEAD: _looks(limits.head),
-            Waits.BODY: _looks(limits.body),
-            Waits.READING: _looks(limits.write),
-            Waits.FAREWELL: _looks(farewell.TIME),
+            Waits.ARRIVAL: looks(limits.arrival),
+            Waits.HEAD: looks(limits.head),
+            Waits.BODY: looks(limits.body),
+            Waits.READING: looks(limits.write),
+            Waits.FAREWELL: looks(farewell.TIME),
         }
         """Looks for which a connection may wait: the first can come at once. 0: for ever."""
         self._each = max(1, min(filter(None, (self._kept, *self._most.values()))) // 10)
@@ -70,7 +70,8 @@ class Keeping:
                     connection.give_up(waits)
 
 
-def _looks(seconds: float) -> int:
+def looks(seconds: float) -> int:
+    """In which so much time cannot be over: the first can come at once. 0: for ever."""
     return round(seconds / LOOK) + 1 if seconds else 0
 
 

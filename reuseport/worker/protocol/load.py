@@ -24,6 +24,8 @@ Connection: TypeAlias = asyncio.Protocol
 _HEARTBEAT, _LOAD, _SETTLED, _ACCEPTED, _WORK = (
     int(word) for word in (Desk.HEARTBEAT, Desk.LOAD, Desk.SETTLED, Desk.ACCEPTED, Desk.WORK)
 )
+FULL = 1 << 20
+"""Load of a worker that has no room: more than any other has."""
 _clock = time.monotonic_ns
 FRESH = 1_000_000
 """Nanoseconds for which HEARTBEAT and WORK are recent enough. Both are of the same moment."""
@@ -55,7 +57,8 @@ class Load(set[Any]):
         self._silent: set[Connection] = set()
         """Newcomers of the time before the last `forget`."""
         self._waiting = 0
-        """Both together."""
+        """Both together, and FULL."""
+        self._full = 0
         self._excess = 0
 
     def add(self, task: Any, /) -> None:
@@ -134,10 +137,20 @@ class Load(set[Any]):
         self._forget(connection)
         self.beat()
 
+    def fill(self, *, full: bool) -> None:
+        """There is no room for another connection: as much load as nobody has who has room."""
+        if full != bool(self._full):
+            self._full = FULL if full else 0
+            self._count_the_waiting()
+            self.beat()
+
+    def _count_the_waiting(self) -> None:
+        self._waiting = len(self._newcomers) + len(self._silent) + self._full
+
     def _forget(self, connection: Connection) -> None:
         self._newcomers.discard(connection)
         self._silent.discard(connection)
-        self._waiting = len(self._newcomers) + len(self._silent)
+        self._count_the_waiting()
 
     def forget(self) -> None:
         """Call every second: who has said nothing since the last call but one is not about to.
@@ -149,7 +162,7 @@ class Load(set[Any]):
         if self._newcomers or self._silent:
             self._silent = self._newcomers
             self._newcomers = set()
-            self._waiting = len(self._silent)
+            self._count_the_waiting()
             self.beat()
 
     # ── what the kernel has assigned and we have not accepted ─────────────────────────────────────────

@@ -13,11 +13,13 @@ import asyncio
 import os
 import socket
 import stat
+from collections.abc import Callable
 from functools import partial
 
 from reuseport.worker.inbox import Inbox
+from reuseport.worker.protocol.naming import MOST_TRAVELS, made_as
 from reuseport.worker.server import Server
-from reuseport.worker.sticky.moving import BESIDE, MOST, SHORT, WITH
+from reuseport.worker.sticky.moving import BESIDE, MOST, NAMED_BESIDE, NAMED_WITH, SHORT, WITH
 from reuseport.worker.sticky.sessions import Sessions
 
 LOOK = 0.05
@@ -27,7 +29,7 @@ LOOK = 0.05
 class Incoming(Inbox):
     """Reads the session inbox of `slot` while it is open. Owns its descriptor."""
 
-    PACKET = 1 + SHORT
+    PACKET = 3 + MOST_TRAVELS + SHORT
     DESCRIPTORS = 2
 
     def __init__(self, fd: int, server: Server, desk: memoryview[int], sessions: Sessions, slot: int) -> None:
@@ -61,6 +63,10 @@ class Incoming(Inbox):
         self._timer = self._loop.call_later(LOOK, self._look)
 
     def _take(self, packet: bytes, fds: list[int]) -> None:
+        kind, along = packet[:1], b""
+        if kind in (NAMED_WITH, NAMED_BESIDE):
+            end = 3 + int.from_bytes(packet[1:3], "big")
+            along, packet = packet[3:end], kind.lower() + packet[end:]
         if packet[:1] == WITH and len(fds) == 1:
             read = packet[1:]
         elif packet[:1] == BESIDE and len(fds) == 2:
@@ -76,12 +82,17 @@ class Incoming(Inbox):
         except OSError:
             os.close(fds[0])  # no connection: whoever has the other end may send what it likes
             return
+        try:
+            make = made_as(partial(self._made, connection, read), along)
+        except ValueError:
+            connection.close()  # nor does any worker of ours say such a thing
+            return
         if self._slot != self._sessions.own:
             self._sessions.miss()
-        self._begin(self._go_on(connection, read))
+        self._begin(self._go_on(connection, make))
 
-    async def _go_on(self, connection: socket.socket, read: bytes) -> None:
-        await self._loop.connect_accepted_socket(partial(self._made, connection, read), connection)
+    async def _go_on(self, connection: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+        await self._loop.connect_accepted_socket(make, connection)
 
     def _made(self, connection: socket.socket, read: bytes) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self._server.protocol()

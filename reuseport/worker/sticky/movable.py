@@ -44,6 +44,10 @@ class Movable(TransferableHttpTools):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """And what was brought is read, before anything else can be."""
         super().connection_made(transport)
+        self.read_brought()
+
+    def read_brought(self) -> None:
+        """Where it belongs needs not be asked again."""
         if self.brought:
             brought, self.brought = self.brought, b""
             self._known = True
@@ -158,6 +162,10 @@ class MovableH11(TransferableH11):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """And what was brought is read, before anything else can be."""
         super().connection_made(transport)
+        self.read_brought()
+
+    def read_brought(self) -> None:
+        """Where it belongs needs not be asked again."""
         if self.brought:
             brought, self.brought = self.brought, b""
             super().data_received(brought)

@@ -13,11 +13,13 @@ import os
 import socket
 from collections.abc import Iterable
 
-from reuseport.worker.passing import FULL, GONE, claim, sending_end
+from reuseport.worker.passing import FULL, GONE, claim, sending_end, travels
 from reuseport.worker.protocol.connection import Transferable
 
 WITH, BESIDE = b"w", b"b"
 """The first byte of a packet: the request follows it, or is in the file that comes along."""
+NAMED_WITH, NAMED_BESIDE = b"W", b"B"
+"""The same, but first come two bytes with the length of what goes along with the connection, and that."""
 SHORT = 8192
 """Bytes of a request that are sent in the packet itself."""
 MOST = 512 * 1024
@@ -43,7 +45,8 @@ class Moving:
         if way is None or not claim(connection):
             return False
         try:
-            _send(way, connection.transport.get_extra_info("socket").fileno(), read)
+            descriptor = connection.transport.get_extra_info("socket").fileno()
+            _send(way, descriptor, travels(connection), read)
         except NoRoomError:
             connection.server_state.connections.add(connection)
             return False
@@ -66,14 +69,16 @@ class NoRoomError(Exception):
     """Nothing can be sent there now, for want of room, of a descriptor or of a reader."""
 
 
-def _send(way: socket.socket, fd: int, read: bytes) -> None:
+def _send(way: socket.socket, fd: int, along: bytes, read: bytes) -> None:
     """Raises NoRoomError, and OSError for what is a defect."""
     file = None if len(read) <= SHORT else _file(read)
     try:
+        kind = WITH if file is None else BESIDE
+        named = [kind.upper(), len(along).to_bytes(2, "big"), along] if along else [kind]
         if file is None:
-            socket.send_fds(way, [WITH, read], [fd])
+            socket.send_fds(way, [*named, read], [fd])
         else:
-            socket.send_fds(way, [BESIDE], [fd, file])
+            socket.send_fds(way, named, [fd, file])
     except OSError as error:
         if error.errno in FULL | GONE:
             raise NoRoomError from error
