@@ -53,6 +53,7 @@ class Kind(enum.StrEnum):
     LOGS_REOPENED = "logs_reopened"
     IMPLAUSIBLE = "implausible"
     TAMPERED = "tampered"
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,8 @@ class Status(TypedDict):
     fosters: Mapping[str, int]
     handoffs: int
     rebalanced: int
+    certificate_expires: float | None
+    """When the first of the certificates that are served ends; None without TLS."""
     kernel: KernelStatus
 
 

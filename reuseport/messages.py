@@ -16,7 +16,7 @@ Without words there are signals, too (signals.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -53,6 +53,8 @@ class Start:
     secret: str = ""
     """Hexadecimal, with --sticky: what session keys are hashed with."""
     ways: tuple[int, ...] = ()
+    tickets: str = field(default="", repr=False)
+    """The key of TLS session tickets, in hexadecimal digits; empty without TLS."""
 
 
 @dataclass(frozen=True, slots=True)

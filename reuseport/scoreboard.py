@@ -139,6 +139,8 @@ class Desk(enum.IntEnum):
     """... that were moved to it."""
     STICKY_MISSED = 55
     """... that belong to another slot, and were served here."""
+    CERTIFICATE = 56
+    """When the first of the worker's certificates ends, seconds since the epoch; 0: it has none."""
 
 
 RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))

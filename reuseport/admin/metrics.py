@@ -20,6 +20,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
+from reuseport.certificate import days_left
 from reuseport.instance import SlotStatus, Status
 from reuseport.scoreboard import DURATION_BOUNDS, TURNED_AWAY
 
@@ -122,6 +123,11 @@ def _lingered(status: Status) -> Mapping[str, int]:
     }
 
 
+def _days_left(status: Status) -> float | None:
+    expires = status["certificate_expires"]
+    return None if expires is None else days_left(expires, status["now"])
+
+
 def _turned_away(status: Status) -> Mapping[str, int]:
     slots = [slot["turned_away"] for slot in status["slots"]]
     return {word.name.lower(): sum(slot[word.name.lower()] for slot in slots) for word in TURNED_AWAY}
@@ -200,6 +206,11 @@ METRICS = (
         "reuseport_requests_abandoned_total",
         "Requests that ended before their response was complete.",
         lambda status: sum(slot["abandoned"] for slot in status["slots"]),
+    ),
+    _one(
+        "reuseport_certificate_days_left",
+        "Days until the first of the certificates that are served ends; absent without TLS.",
+        _days_left,
     ),
     _by(
         "reason",

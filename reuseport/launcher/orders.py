@@ -27,6 +27,7 @@ from reuseport.launcher.process import Process
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.stacks import SOON, begin_glance, end_glance
 from reuseport.launcher.telling.totals import Totals
+from reuseport.launcher.tickets import Tickets
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.watching.tampering import Tampering
 from reuseport.launcher.workforce import Workforce
@@ -77,6 +78,7 @@ class Orders:
         self._exclusion = exclusion
         self._feed = feed
         self._leave = leave
+        self._tickets = Tickets()
 
     def carry_out(self, actions: Sequence[Action]) -> None:  # noqa: C901 - one branch an action is the point
         """All of them, in their order."""
@@ -179,6 +181,7 @@ class Orders:
                 locks=len(locks),
                 secret=secret,
                 ways=tuple(ways[:known]),
+                tickets=self._tickets.of(spawn.generation) if self._settings.ssl_certfile else "",
             )
             self._send(process, start, [*own, *shared, *listeners])
         self._tell_ways(process, ways[known:])

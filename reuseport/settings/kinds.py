@@ -174,6 +174,20 @@ def _sticky(value: str) -> str:
     return f"{kind}:{name}"
 
 
+def split_sni(value: str) -> tuple[str, str, str | None]:
+    """Name, certificate and key of `NAME=CERT[:KEY]`."""
+    name, _, files = value.partition("=")
+    certificate, _, key = files.partition(":")
+    return name.lower(), certificate, key or None
+
+
+def _sni(value: str) -> str:
+    name, certificate, _ = split_sni(value)
+    if not re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", name) or not certificate:
+        raise ValueError(f"{value!r} is no certificate of a name: write NAME=CERT or NAME=CERT:KEY")
+    return value
+
+
 APPLICATION = Kind("APP", _application, (str,))
 CALLABLE = Kind("MODULE:FUNCTION", _callable, (str,))
 COMMAND = Kind("COMMAND", _command, (str,))
@@ -184,6 +198,7 @@ LIMIT = Kind("N", _limit, (int, str))
 HEADERS = Kind("NAME:VALUE", _header, (str,), separator=r"\s+")
 PASSWORD = text("PASSWORD")
 NUMBER = Kind("SECONDS", _number, (int, float))
+SNI = Kind("NAME=CERT:KEY", _sni, (str,), separator=r"\s+")
 SIZE = Kind("SIZE", parse_size, (int, str))
 STICKY = Kind("KIND:NAME", _sticky, (str,), separator=r"\s+")
 SWITCH = Kind(None, _boolean, (bool,), show=lambda value: str(value).lower())

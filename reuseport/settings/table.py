@@ -21,6 +21,7 @@ from reuseport.settings.kinds import (
     NUMBER,
     PASSWORD,
     SIZE,
+    SNI,
     STICKY,
     SWITCH,
     WORKERS,
@@ -28,6 +29,7 @@ from reuseport.settings.kinds import (
     choice,
     import_string,
     integer,
+    split_sni,
     text,
     texts,
 )
@@ -222,6 +224,10 @@ class Settings:
         None, text("PATH"), "The first line of this file is the private key's password."
     )
 
+    ssl_sni: tuple[str, ...] = _secrets(
+        (), SNI, "Use this certificate for clients that ask for this name, or *.domain; repeatable."
+    )
+
     worker_lifetime: float = _recycling(0.0, DURATION, "Replace a worker of this age; 0 = never.")
     worker_lifetime_jitter: float = _recycling(
         0.0, DURATION, "Add up to so much to each worker's lifetime, at random."
@@ -358,6 +364,10 @@ class Settings:
         (), texts("PATTERN"), "Do not watch files like this; repeatable.", "--reload-exclude"
     )
     reload_delay: float = _watch(0.25, NUMBER, "Seconds between two looks at the files.")
+
+    def named_certificates(self) -> list[tuple[str, str, str | None]]:
+        """Name, certificate and key of each --ssl-sni; no key: it is in the certificate's file."""
+        return [split_sni(each) for each in self.ssl_sni]
 
     def to_json(self) -> str:
         """One line that `from_json` turns back into equal settings, for handing to a worker."""

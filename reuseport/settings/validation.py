@@ -7,6 +7,7 @@ anything is started, so that a mistake is one sentence here and not a crash in e
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     import ssl
 
 _FILES = ("env_file", "log_config", "ssl_certfile", "ssl_keyfile", "ssl_ca_certs")
-_TLS = ("ssl_keyfile", "ssl_ca_certs", "ssl_keyfile_password", "ssl_ciphers", "ssl_cert_reqs", "ssl_version")
+_TLS = (
+    *("ssl_sni", "ssl_keyfile", "ssl_ca_certs", "ssl_keyfile_password"),
+    *("ssl_ciphers", "ssl_cert_reqs", "ssl_version"),
+)
 
 
 def validate(settings: Settings) -> None:
@@ -26,6 +30,21 @@ def validate(settings: Settings) -> None:
     _require_readable_files(settings)
     if settings.http2 and settings.http != "zttp":
         raise ConfigurationError(f"--http2 needs --http zttp, not --http {settings.http}")
+    _require_who_can_limit(settings)
+    if settings.log_format == "json" and find_spec("pythonjsonlogger") is None:
+        raise ConfigurationError("--log-format json needs python-json-logger: pip install 'reuseport[json]'")
+    if settings.ssl_certfile is not None:
+        _load_certificate(settings, settings.ssl_certfile)
+        for name, certificate, key in settings.named_certificates():
+            for path in filter(None, (certificate, key)):
+                _require_readable(f"--ssl-sni {name}", path)
+            _load_certificate(replace(settings, ssl_keyfile=key), certificate)
+    elif idle := next(_tls_settings_given(settings), None):
+        # uvicorn would serve plain HTTP and say nothing.
+        raise ConfigurationError(f"{spellings(idle)[-1]} needs a certificate: give --ssl-certfile too")
+
+
+def _require_who_can_limit(settings: Settings) -> None:
     if settings.limit_request_body and settings.http not in ("auto", "httptools"):
         raise ConfigurationError(f"--limit-request-body needs --http httptools, not --http {settings.http}")
     if settings.proxy_protocol and settings.http not in ("auto", "httptools", "h11"):
@@ -36,13 +55,6 @@ def validate(settings: Settings) -> None:
         raise ConfigurationError(f"--max-wait needs --http httptools or h11, not --http {settings.http}")
     if settings.sticky:
         _require_movable(settings)
-    if settings.log_format == "json" and find_spec("pythonjsonlogger") is None:
-        raise ConfigurationError("--log-format json needs python-json-logger: pip install 'reuseport[json]'")
-    if settings.ssl_certfile is not None:
-        _load_certificate(settings, settings.ssl_certfile)
-    elif idle := next(_tls_settings_given(settings), None):
-        # uvicorn would serve plain HTTP and say nothing.
-        raise ConfigurationError(f"{spellings(idle)[-1]} needs a certificate: give --ssl-certfile too")
 
 
 def _require_movable(settings: Settings) -> None:
@@ -82,14 +94,18 @@ def _require_readable_files(settings: Settings) -> None:
         path = getattr(settings, name)
         if path is None:
             continue
-        try:
-            with Path(path).open("rb") as file:
-                file.read(1)
-        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-            raise ConfigurationError(f"cannot read {spellings(name)[-1]} {path}: {_reason(error)}") from error
+        _require_readable(spellings(name)[-1], path)
     for path in settings.reload_dirs:
         if not Path(path).exists():
             raise ConfigurationError(f"--reload-dir {path} does not exist: name a directory to watch")
+
+
+def _require_readable(flag: str, path: str) -> None:
+    try:
+        with Path(path).open("rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise ConfigurationError(f"cannot read {flag} {path}: {_reason(error)}") from error
 
 
 def _tls_settings_given(settings: Settings) -> Iterator[str]:

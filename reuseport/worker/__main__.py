@@ -20,7 +20,7 @@ from reuseport import draining, exclusion, logs
 from reuseport.channel import Channel
 from reuseport.errors import ConfigurationError
 from reuseport.messages import Failed, Listens, Start, ToWorker
-from reuseport.scoreboard import Scoreboard
+from reuseport.scoreboard import Desk, Scoreboard
 from reuseport.settings.table import Settings
 from reuseport.worker import bond
 from reuseport.worker.begin import begin
@@ -74,7 +74,7 @@ def main() -> int:
         if access_log is not None:
             end.callback(access_log.end)
         try:
-            application = Application(settings)
+            application = Application(settings, order.tickets)
             runner = end.enter_context(asyncio.Runner(loop_factory=application.get_loop_factory()))
             runner.run(serve(channel, order, fds, settings, application, access_log, seat))
             end_soon(0)
@@ -153,6 +153,7 @@ async def serve(
     own = [socket.socket(fileno=fd) for fd in sockets[order.shared :]]
 
     def on_listen() -> None:
+        desk[Desk.CERTIFICATE] = application.first_expiry
         if settings.gc_freeze:
             # Nobody waits yet. Afterwards it would hold up the first clients.
             collector.freeze()

@@ -21,9 +21,13 @@ from uvicorn.importer import ImportFromStringError, import_from_string
 
 from reuseport.messages import MOST_TEXT, Failed
 from reuseport.settings.table import Settings
+from reuseport.worker.certificates import first_expiry, serve_names
 from reuseport.worker.protocol.connection import chosen
 from reuseport.worker.protocol.fitting import misfit
 from reuseport.worker.protocol.limits import Limits
+from reuseport.worker.tickets import share
+
+log = logging.getLogger("uvicorn.error")
 
 LOOP_RUNS = (
     "\nThe application is imported while the event loop runs, as by `uvicorn --workers`: "
@@ -52,9 +56,16 @@ class Application(Config):
     on_ready: Callable[[], object] | None = None
     on_exit: Callable[[], object] | None = None
 
-    def __init__(self, settings: Settings) -> None:
-        """Imports what chooses the event loop, and nothing else of the operator's."""
+    first_expiry = 0
+    """When the first certificate ends, seconds since the epoch; 0: there is none."""
+
+    def __init__(self, settings: Settings, tickets: str = "") -> None:
+        """Imports what chooses the event loop, and nothing else of the operator's.
+
+        `tickets`: the key that TLS session tickets are made with, in hexadecimal digits.
+        """
         self._settings = settings
+        self._tickets = tickets
         if (text := misfit(uvicorn.__version__)) is not None:
             raise StartupError(Failed("operator", text))
         with _blamed(settings):
@@ -86,6 +97,11 @@ class Application(Config):
             super().load()
             self.on_ready = _hook("--on-ready", settings.on_ready)
             self.on_exit = _hook("--on-exit", settings.on_exit)
+            if self.ssl is not None:
+                serve_names(self.ssl, settings)
+                if self._tickets and not share(self.ssl, bytes.fromhex(self._tickets)):
+                    log.debug("TLS sessions are resumed only by the worker that began them")
+                self.first_expiry = first_expiry(settings)
         if self.around is not None:
             self.loaded_app = self.around(self.loaded_app)
 

@@ -35,6 +35,7 @@ def status(slots: int | list[SlotStatus] = 4, **changes: Any) -> Status:
         "fosters": {"crash": 1, "stall": 2, "scale": 0, "drain": 0},
         "handoffs": 12,
         "rebalanced": 3,
+        "certificate_expires": 2_000_000_000.0,
         "kernel": {"listen_overflows": 5, "migrate_success": 7, "migrate_failure": 0},
     }
     return cast(Status, _replaced(made, changes))

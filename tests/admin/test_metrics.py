@@ -41,6 +41,7 @@ PROMISED = {
     "reuseport_rebalanced_total": set(),
     "reuseport_lingered_total": {"reason"},
     "reuseport_turned_away_total": {"reason"},
+    "reuseport_certificate_days_left": set(),
     "reuseport_requests_abandoned_total": set(),
     "reuseport_listen_overflows_total": set(),
     "reuseport_tcp_migrate_total": {"result"},

@@ -568,3 +568,22 @@ def test_what_a_protocol_cannot_limit_is_refused(given: dict[str, Any], refusal:
     with pytest.raises(ConfigurationError, match=refusal):
         validate(Settings(**given))
     validate(Settings(**{**given, "http": "auto"}))
+
+
+@pytest.mark.parametrize("text", ["two.test", "=cert.pem", "two.test=", "two test=cert.pem", "*=cert.pem"])
+def test_a_certificate_of_a_name_has_a_form(settle: Load, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="write NAME=CERT or NAME=CERT:KEY"):
+        settle(environment={"REUSEPORT_SSL_SNI": text})
+
+
+def test_certificates_of_names_are_tried_before_anything_starts(pem: dict[str, str], tmp_path: Path) -> None:
+    settings = Settings(ssl_certfile=pem["both"], ssl_sni=(f"Two.test={pem['both']}", f"*.b={pem['both']}:x"))
+    assert settings.named_certificates() == [("two.test", pem["both"], None), ("*.b", pem["both"], "x")]
+    with pytest.raises(ConfigurationError, match=r"cannot read --ssl-sni \*.b x: No such file"):
+        validate(settings)
+    validate(Settings(ssl_certfile=pem["both"], ssl_sni=settings.ssl_sni[:1]))
+    with pytest.raises(ConfigurationError, match="--ssl-sni needs a certificate"):
+        validate(Settings(ssl_sni=settings.ssl_sni[:1]))
+    (tmp_path / "none.pem").write_text("none")
+    with pytest.raises(ConfigurationError, match="holds no certificate in PEM form"):
+        validate(Settings(ssl_certfile=pem["both"], ssl_sni=(f"a={tmp_path / 'none.pem'}",)))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from reuseport.history import History, Kind, Level
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Reason
+from reuseport.launcher.telling.expiry import Expiry
 from reuseport.launcher.telling.totals import Totals
 from reuseport.scoreboard import Desk
 
@@ -45,6 +46,7 @@ class Chronicle:
         self._clock = clock
         self._monotonic = monotonic
         self._next = 0.0
+        self._expiry = Expiry()
         self._passed: dict[tuple[int, Desk], int] = {}
         self._fostered: dict[int, float] = {}
         self._doubted: dict[int, tuple[int, float]] = {}
@@ -124,8 +126,8 @@ class Chronicle:
         self.note(Kind.FOSTERED, f"slot {slot} is fostered by slot {by}", level=level, slot=slot, cause=cause)
 
     def look(self, slots: Iterable[int], now: float) -> None:
-        """Tell of connections that workers have passed to each other since the last look, and of figures that
-        cannot be true.
+        """Tell of connections that workers have passed to each other since the last look, of figures that
+        cannot be true, and of certificates.
         """
         if now < self._next:
             return
@@ -140,6 +142,8 @@ class Chronicle:
                 text = f"slot {slot} handed {_connections(handed - moved)} over, live"
                 self.note(Kind.HANDOFFS, text, slot=slot)
             self._doubt(slot, now)
+        for level, text in self._expiry.look(self.totals.first_expiry(), self._clock()):
+            self.note(Kind.CERTIFICATE, text, level=level)
 
     def _doubt(self, slot: int, now: float) -> None:
         doubts = self.totals.readings.doubts[slot]

@@ -99,6 +99,7 @@ class Overview:
             "fosters": dict(totals.fosters),
             "handoffs": sum(slot["handoffs"]["sent"] for slot in slots),
             "rebalanced": sum(slot["handoffs"]["rebalanced"] for slot in slots),
+            "certificate_expires": totals.first_expiry() or None,
             "kernel": _kernel(),
         }
 

@@ -53,6 +53,10 @@ class Totals:
         desks = [self.readings.counters(slot, desk) for desk in range(DESKS)]
         return dict(zip(COUNTERS, map(sum, zip(gone, *desks, strict=True)), strict=True))
 
+    def first_expiry(self) -> int:
+        """When the first of all certificates that are served ends, seconds since the epoch; 0: none is."""
+        return min(filter(None, self.readings.everywhere(Desk.CERTIFICATE)), default=0)
+
     def one(self, slot: int, counter: Desk) -> int:
         """One of them."""
         gone = self._gone.get(slot)

@@ -32,6 +32,9 @@ MOST_AT_ONCE = 2**31 - 1
 MOST_BYTES = 2**53
 """The largest whole number that JSON is sure to carry."""
 
+LAST_MOMENT = 253_402_300_799
+"""9999-12-31, which is how a certificate says that it does not end (RFC 5280, 4.1.2.5)."""
+
 _GROWS = frozenset({*COUNTERS, Desk.HEARTBEAT, Desk.WORK})
 _AT_ONCE = frozenset({Desk.LOAD, Desk.IN_FLIGHT, Desk.CONNECTIONS, Desk.ACTIVE, Desk.WEBSOCKETS})
 
@@ -78,6 +81,10 @@ class Readings:
         if seat is None:
             return 0
         return self._believed(slot, seat, word, self._scoreboard.word(slot, desk, word))
+
+    def everywhere(self, word: Desk) -> Sequence[int]:
+        """The same of all desks at which somebody sits."""
+        return [self.word(slot, desk, word) for slot, desk in self._seats]
 
     def counters(self, slot: int, desk: int) -> Sequence[int]:
         """All that the worker at this desk has counted so far, in the order of COUNTERS."""
@@ -151,6 +158,8 @@ class Readings:
                 return self._lived(seat)
             case Desk.DURATION_SUM | Desk.WORK:
                 return min(self._lived(seat) * MOST_AT_ONCE, LARGEST)
+            case Desk.CERTIFICATE:
+                return LAST_MOMENT
             case Desk.PSS:
                 return MOST_BYTES
             case _ if word in _AT_ONCE:

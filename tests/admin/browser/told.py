@@ -81,6 +81,7 @@ def status(slots: list[Told], now: float = 2000.0, **different: Any) -> Told:
         "fosters": {"crash": 0, "stall": 0, "scale": 0, "drain": 0},
         "handoffs": 0,
         "rebalanced": 0,
+        "certificate_expires": None,
         "kernel": {"listen_overflows": 0, "migrate_success": 0, "migrate_failure": 0},
         **different,
     }

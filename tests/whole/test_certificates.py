@@ -1,0 +1,144 @@
+"""Certificates before the real command: one for each name, renewed by a reload, and told until when."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.admin.asking import Control, admin_port
+from tests.conftest import PATIENCE, Launch
+from tests.whole.clients import client
+
+NAMES = ("one.test", "two.test", "*.three.test")
+
+
+def issue(ca: trustme.CA, name: str, days: int) -> trustme.LeafCert:
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days, hours=1)
+    return ca.issue_cert(name, not_after=until)
+
+
+def write(made: trustme.LeafCert, path: Path) -> None:
+    made.private_key_and_cert_chain_pem.write_to_path(str(path))
+
+
+def served(ca: trustme.CA, port: int, name: str | None) -> dict[str, Any]:
+    """The certificate that a client gets which asks for this name."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    ca.configure_trust(context)
+    with (
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname=name) as talk,
+    ):
+        talk.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert talk.recv(1000).startswith(b"HTTP/1.1 200 ")
+        found: dict[str, Any] = dict(talk.getpeercert() or {})
+    return found
+
+
+def name_of(certificate: dict[str, Any]) -> str:
+    return str(certificate["subjectAltName"][0][1])
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_each_name_has_its_certificate(launch: Launch, tmp_path: Path, loop: str) -> None:
+    ca = trustme.CA()
+    for name in NAMES:
+        write(issue(ca, name, 30), tmp_path / f"{name}.pem")
+    two = issue(ca, "two.test", 30)
+    two.cert_chain_pems[0].write_to_path(str(tmp_path / "two.crt"))
+    two.private_key_pem.write_to_path(str(tmp_path / "two.key"))
+    server = launch(
+        *("plain:app", "--workers", "2", "--loop", loop),
+        *("--ssl-certfile", str(tmp_path / "one.test.pem")),
+        *("--ssl-sni", f"two.test={tmp_path / 'two.crt'}:{tmp_path / 'two.key'}"),
+        *("--ssl-sni", f"*.three.test={tmp_path / '*.three.test.pem'}"),
+    ).ready(2)
+    expected = {
+        "one.test": "one.test",
+        "two.test": "two.test",
+        "TWO.test": "two.test",
+        "a.three.test": "*.three.test",
+        "a.b.three.test": "one.test",
+        "three.test": "one.test",
+        "other.test": "one.test",
+        None: "one.test",
+    }
+    assert {name: name_of(served(ca, server.port, name)) for name in expected} == expected
+    assert server.stop() == 0
+
+
+def test_a_renewed_one_is_taken_up_by_a_reload_and_told(launch: Launch, tmp_path: Path) -> None:
+    ca, path = trustme.CA(), tmp_path / "both.pem"
+    write(issue(ca, "first.test", 5), path)
+    tls = ("--ssl-certfile", str(path), "--admin", "127.0.0.1:0")
+    server = launch("plain:app", "--workers", "2", *tls).ready(2)
+    server.wait_for(r"WARNING.*the certificate ends at \d{4}-\d\d-\d\d \d\d:\d\d UTC, in 5 days: renew it")
+    control = Control(server)
+    assert name_of(served(ca, server.port, None)) == "first.test"
+
+    write(issue(ca, "second.test", 90), path)
+    server.signal(signal.SIGHUP)
+    server.wait_for("generation 2 serves in every slot")
+    server.wait_for("the certificate is good until .*, for 90 days")
+    for _ in range(8):
+        found = served(ca, server.port, None)
+        assert name_of(found) == "second.test"
+    assert control.status()["certificate_expires"] == ssl.cert_time_to_seconds(found["notAfter"])
+    assert [event["text"] for event in control.events() if event["kind"] == "certificate"][1:]
+    with client() as asking:
+        text = asking.get(f"http://127.0.0.1:{admin_port(server)}/metrics").text
+    (line,) = [line for line in text.splitlines() if line.startswith("reuseport_certificate_days_left ")]
+    assert 89.9 < float(line.split()[1]) < 90.1
+
+    path.write_text("half of it is copied")
+    server.signal(signal.SIGHUP)
+    server.wait_for("aborted")
+    assert name_of(served(ca, server.port, None)) == "second.test"
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_any_worker_resumes_a_session_until_a_reload(launch: Launch, tmp_path: Path, version: str) -> None:
+    ca = trustme.CA()
+    write(ca.issue_cert("one.test"), tmp_path / "both.pem")
+    tls = ("--ssl-certfile", str(tmp_path / "both.pem"), "--no-rebalance")
+    server = launch("plain:app", "--workers", "3", *tls).ready(3)
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    context.maximum_version = ssl.TLSVersion[version]
+
+    def visit(session: ssl.SSLSession | None) -> tuple[str, bool | None, ssl.SSLSession | None]:
+        """Who answered, whether the session was resumed, and the session to go on with."""
+        with (
+            socket.create_connection(("127.0.0.1", server.port), PATIENCE) as plain,
+            context.wrap_socket(plain, server_hostname="one.test", session=session) as talk,
+        ):
+            talk.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while more := talk.recv(10_000):
+                answer += more
+            slot = answer.partition(b'"slot": "')[2][:1].decode()
+            return slot, talk.session_reused, talk.session
+
+    _, resumed, session = visit(None)
+    assert not resumed
+    met: set[str] = set()
+    for _ in range(200):
+        slot, resumed, _ = visit(session)
+        assert resumed
+        met.add(slot)
+        if len(met) == 3:
+            break
+    assert len(met) == 3
+    server.signal(signal.SIGHUP)
+    server.wait_for("generation 2 serves in every slot")
+    assert not visit(session)[1]
+    assert server.stop() == 0
