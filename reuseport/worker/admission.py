@@ -14,7 +14,7 @@ import contextlib
 import ipaddress
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from uvicorn.config import Config
@@ -74,6 +74,10 @@ class Admission:
     def __len__(self) -> int:
         """Who is accepted and not yet a connection."""
         return len(self._arriving) + len(self._introductions)
+
+    def descriptors(self) -> Iterator[int]:
+        """Of who is about to be announced."""
+        return (connection.fileno() for connection in self._makes)
 
     def close(self) -> None:
         """Nobody comes in any more."""

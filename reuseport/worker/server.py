@@ -140,6 +140,8 @@ class Server(uvicorn.Server):
         """Of listeners and connections, now."""
         for listener in (*self._own, *self._shared, *self._accepting.values()):
             yield listener.fileno()
+        if self._admission is not None:
+            yield from self._admission.descriptors()
         for connection in self.server_state.connections:
             found: socket.socket | None = connection.transport.get_extra_info("socket")
             if found is not None:  # uvloop has none any more when it is about to close

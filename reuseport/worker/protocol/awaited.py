@@ -37,9 +37,13 @@ class Waits(enum.Enum):
 Sign: TypeAlias = Any
 """By its identity, or an int."""
 
-NOT: tuple[Waits, Sign] = Waits.NOT, None
-ARRIVAL: tuple[Waits, Sign] = Waits.ARRIVAL, None
-REST: tuple[Waits, Sign] = Waits.REST, None
+# An Enum's attribute takes longer than all else that a look does with most connections.
+NOT, ARRIVAL, HEAD, BODY = Waits.NOT, Waits.ARRIVAL, Waits.HEAD, Waits.BODY
+READING, REST, FAREWELL = Waits.READING, Waits.REST, Waits.FAREWELL
+
+IS_SILENT: tuple[Waits, Sign] = ARRIVAL, None
+RESTS: tuple[Waits, Sign] = REST, None
+OWES_NOTHING: tuple[Waits, Sign] = NOT, None
 
 _FOUR = bytes(4)
 

@@ -12,7 +12,17 @@ from typing import Any
 
 from reuseport.scoreboard import Desk
 from reuseport.worker.protocol.activity import NEVER
-from reuseport.worker.protocol.awaited import ARRIVAL, NOT, REST, Sign, Waits, untaken
+from reuseport.worker.protocol.awaited import (
+    BODY,
+    HEAD,
+    IS_SILENT,
+    OWES_NOTHING,
+    READING,
+    RESTS,
+    Sign,
+    Waits,
+    untaken,
+)
 from reuseport.worker.protocol.cycle import Cycle
 from reuseport.worker.protocol.head import Header
 from reuseport.worker.protocol.kept import Kept, quiet
@@ -25,6 +35,7 @@ class Bearing(Kept):
     """The rest of the connection is by_httptools'."""
 
     read_paused: bool
+    write_paused: bool
     scheme: Any
     scope: Any
     url: bytes
@@ -38,23 +49,32 @@ class Bearing(Kept):
     unread: int
     """Bytes that are sure to have come of that one."""
 
+    def resting(self) -> bool:
+        """Whether it surely waits for the next request, and nothing else. For most connections, most of the
+        time, a look asks no more.
+        """
+        cycle = self.cycle
+        if cycle is None or self.write_paused:
+            return False
+        return cycle.response_complete and cycle.scope is self.scope
+
     def awaits(self) -> tuple[Waits, Sign]:
         """What it waits for from its client, and a sign that it is still the same."""
         if self.transport.get_write_buffer_size():
-            return Waits.READING, untaken(self.transport)
+            return READING, untaken(self.transport)
         cycle = self.cycle
         if cycle is None:
             if self.scope is BEGUN:
-                return Waits.HEAD, self.headers
-            return ARRIVAL if self.rested == NEVER else REST
+                return HEAD, self.headers
+            return IS_SILENT if self.rested == NEVER else RESTS
         if self.read_paused or self.pipeline:
-            return NOT
+            return OWES_NOTHING
         if not cycle.response_complete:
             owes = cycle.more_body and not cycle.waiting_for_100_continue and cycle.scope is self.scope
-            return (Waits.BODY, cycle) if owes else NOT
+            return (BODY, cycle) if owes else OWES_NOTHING
         if self.scope is BEGUN:
-            return Waits.HEAD, self.headers
-        return REST
+            return HEAD, self.headers
+        return RESTS
 
     def mind(self, size: int) -> None:
         """After reading `size` bytes that began no request, or so many that one's head may be too large."""

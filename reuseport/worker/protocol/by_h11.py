@@ -13,7 +13,17 @@ from uvicorn.protocols.utils import is_ssl
 
 from reuseport.scoreboard import Desk
 from reuseport.worker.protocol.activity import NEVER
-from reuseport.worker.protocol.awaited import ARRIVAL, NOT, REST, Sign, Waits, untaken
+from reuseport.worker.protocol.awaited import (
+    BODY,
+    HEAD,
+    IS_SILENT,
+    OWES_NOTHING,
+    READING,
+    RESTS,
+    Sign,
+    Waits,
+    untaken,
+)
 from reuseport.worker.protocol.count import Application, Message, Receive, Send
 from reuseport.worker.protocol.kept import Kept, quiet
 from reuseport.worker.protocol.lateness import late, too_late
@@ -49,7 +59,8 @@ class TransferableH11(Kept, H11Protocol):
     access_logger: Any
     rested = NEVER
     round = NEVER
-    watched = None
+    waits: Waits | None = None
+    sign: Sign = None
     since = 0
     heard = False
     _asked = False
@@ -122,20 +133,24 @@ class TransferableH11(Kept, H11Protocol):
         self.heard = True
         super().data_received(data)
 
+    def resting(self) -> bool:
+        """Whether it surely waits for the next request: h11 tells by `awaits`."""
+        return False
+
     def awaits(self) -> tuple[Waits, Sign]:
         """What it waits for from its client, and a sign that it is still the same."""
         if self.transport.get_write_buffer_size():
-            return Waits.READING, untaken(self.transport)
+            return READING, untaken(self.transport)
         conn = self.conn
         cycle: RequestResponseCycle | None = self.cycle
         if conn.their_state is h11.IDLE:
             if conn.trailing_data[0]:
-                return Waits.HEAD, cycle
-            return ARRIVAL if cycle is None and self.rested == NEVER else REST
+                return HEAD, cycle
+            return IS_SILENT if cycle is None and self.rested == NEVER else RESTS
         if cycle is None or cycle.response_complete:
-            return NOT if cycle is None else REST
+            return OWES_NOTHING if cycle is None else RESTS
         owes = conn.their_state is h11.SEND_BODY and not self.flow.read_paused
-        return (Waits.BODY, cycle) if owes and not cycle.waiting_for_100_continue else NOT
+        return (BODY, cycle) if owes and not cycle.waiting_for_100_continue else OWES_NOTHING
 
     def hush(self) -> bool:
         """Take the word from the application; whether it has not begun to speak."""

@@ -78,6 +78,7 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
         "scope",
         "server",
         "server_state",
+        "sign",
         "since",
         "tasks",
         "timeout_keep_alive",
@@ -85,7 +86,7 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
         "transport",
         "unread",
         "url",
-        "watched",
+        "waits",
         "write_paused",
         "ws_protocol_class",
     )
@@ -158,7 +159,7 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
         self.newcomer = False
         """Accepted by us, and has not asked yet."""
         self.rested = self.round = NEVER
-        self.watched = None
+        self.waits = self.sign = None
         self.heard = False
         self.since = 0
         self.brief = shared.brief

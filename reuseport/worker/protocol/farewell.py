@@ -13,7 +13,8 @@ import socket
 import struct
 from typing import Any
 
-from reuseport.worker.protocol.awaited import Sign, Waits
+from reuseport.worker.protocol.activity import NEVER
+from reuseport.worker.protocol.awaited import FAREWELL, Sign, Waits
 from reuseport.worker.protocol.head import STATUS_LINES, Defaults
 
 TIME = 2.0
@@ -56,8 +57,11 @@ class Farewell(asyncio.Protocol):
         self._left = MOST
         self.transport: asyncio.Transport = connection.transport
         self._connections = connection.server_state.connections
-        self.watched: tuple[Waits, Sign] | None = None
+        self.rested = NEVER
+        self.waits: Waits | None = None
+        self.sign: Sign = None
         self.since = 0
+        self.heard = False
 
     def begin(self) -> None:
         """The last word is written."""
@@ -81,7 +85,11 @@ class Farewell(asyncio.Protocol):
 
     def awaits(self) -> tuple[Waits, Sign]:
         """The client's end."""
-        return Waits.FAREWELL, self
+        return FAREWELL, self
+
+    def resting(self) -> bool:
+        """It is on its way out."""
+        return False
 
     def give_up(self, _waits: Waits) -> None:
         """It has had its time."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from reuseport.worker.protocol import farewell
 from reuseport.worker.protocol.activity import NEVER
-from reuseport.worker.protocol.awaited import Waits
+from reuseport.worker.protocol.awaited import ARRIVAL, BODY, FAREWELL, HEAD, NOT, READING, REST
 from reuseport.worker.protocol.limits import BEAR_ALL, Limits
 
 LOOK = 0.1
@@ -36,14 +36,16 @@ class Keeping:
         kept = looks(timeout)
         self._kept = 0 if self.by_timers else kept
         self._most = {
-            Waits.ARRIVAL: looks(limits.arrival),
-            Waits.HEAD: looks(limits.head),
-            Waits.BODY: looks(limits.body),
-            Waits.READING: looks(limits.write),
-            Waits.FAREWELL: looks(farewell.TIME),
+            NOT: 0,
+            ARRIVAL: looks(limits.arrival),
+            HEAD: looks(limits.head),
+            BODY: looks(limits.body),
+            READING: looks(limits.write),
         }
-        """Looks for which a connection may wait: the first can come at once. 0: for ever."""
-        self._each = max(1, min(filter(None, (self._kept, *self._most.values()))) // 10)
+        """Looks for which a connection may wait; 0: for ever."""
+        self._each = max(1, min(filter(None, (self._kept, *self._most.values())), default=10) // 10)
+        # Not by a tenth: its time is short, and nobody waits for its end.
+        self._most[FAREWELL] = looks(farewell.TIME)
 
     def look(self) -> None:
         """Call every LOOK seconds, or less often."""
@@ -53,18 +55,18 @@ class Keeping:
         over = self.looks - self._kept
         for connection in list(self._connections):
             # Protocols that are not ours have a timer.
-            awaits = getattr(connection, "awaits", None)
-            if awaits is None:
+            rested = getattr(connection, "rested", None)
+            if rested is None or (rested > over and connection.resting()):
                 continue
-            waits, sign = awaits()
-            if waits is Waits.REST:
-                if NEVER < connection.rested <= over and self._kept:
+            waits, sign = connection.awaits()
+            if waits is REST:
+                if NEVER < rested <= over and self._kept:
                     connection.timeout_keep_alive_handler()
-            elif waits is not Waits.NOT and (most := self._most[waits]):
-                before = connection.watched
-                if before is None or before[0] is not waits or not _same(before[1], sign):
-                    connection.watched, connection.since = (waits, sign), self.looks
-                elif waits is Waits.BODY and connection.heard:
+            elif most := self._most[waits]:
+                if connection.waits is not waits or not _same(connection.sign, sign):
+                    connection.waits, connection.sign, connection.since = waits, sign, self.looks
+                    connection.heard = False
+                elif waits is BODY and connection.heard:
                     connection.heard, connection.since = False, self.looks
                 elif self.looks - connection.since >= most:
                     connection.give_up(waits)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reuseport.scoreboard import Desk
-from reuseport.worker.protocol.awaited import Sign, Waits
+from reuseport.worker.protocol.awaited import ARRIVAL, BODY, HEAD, READING, Sign, Waits
 from reuseport.worker.protocol.farewell import Farewell, refusal, reset
 from reuseport.worker.protocol.keeping import Keeping
 from reuseport.worker.protocol.state import State
@@ -27,8 +27,9 @@ class Kept:
     """The look of `keeping` in which it was answered last."""
     round: int
     """The last one of `activity` in which it had an answer."""
-    watched: tuple[Waits, Sign] | None
-    """What it was found waiting for by the look `since`."""
+    waits: Waits | None
+    sign: Sign
+    """What it was found waiting for, by the look `since`."""
     since: int
     heard: bool
     """A part of a body has come since the last look."""
@@ -61,13 +62,13 @@ class Kept:
 
     def give_up(self, waits: Waits) -> None:
         """Its client has had its time."""
-        if self.transport.is_closing() and waits is not Waits.READING:
+        if self.transport.is_closing() and waits is not READING:
             return
         self.server_state.requests.turn_away(TOO_LONG[waits])
-        if waits is Waits.ARRIVAL:
+        if waits is ARRIVAL:
             # It has asked for nothing, so nobody would read an answer.
             self.transport.close()
-        elif waits is Waits.READING:
+        elif waits is READING:
             reset(self.transport)
         else:
             self.refuse(408)
@@ -88,10 +89,10 @@ class Kept:
 
 
 TOO_LONG = {
-    Waits.ARRIVAL: Desk.SILENT,
-    Waits.HEAD: Desk.SLOW_HEAD,
-    Waits.BODY: Desk.SLOW_BODY,
-    Waits.READING: Desk.NOT_READING,
+    ARRIVAL: Desk.SILENT,
+    HEAD: Desk.SLOW_HEAD,
+    BODY: Desk.SLOW_BODY,
+    READING: Desk.NOT_READING,
 }
 
 

@@ -92,6 +92,11 @@ class State(ServerState):
             self.shared.keeping.look()
             self.shared.create_task = self.shared.maker.now()
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether a look has anybody to look at: while nobody is connected, looks may rest."""
+        return bool(self.connections)
+
     def shared_with(self, config: Config, loop: asyncio.AbstractEventLoop) -> Shared:
         """Made for the first connection: only then everything is configured."""
         if self.shared is None:
