@@ -50,10 +50,13 @@ class Keywords(TypedDict, total=False):
     limit_request_head: int | str | None
     limit_request_fields: int | str | None
     limit_request_body: int | str | None
+    limit_connections: int | str | None
+    proxy_protocol: bool | None
     max_wait: float | str | None
     user: str | None
     group: str | None
     ssl_keyfile_password_file: StrPath | None
+    ssl_sni: Sequence[str] | None
     worker_lifetime: float | str | None
     worker_lifetime_jitter: float | str | None
     worker_max_rss: int | str | None

@@ -10,6 +10,8 @@ from typing import Any
 from uvicorn.config import Config
 
 from reuseport.scoreboard import DURATION_BUCKETS, RESPONSES, ROW_WORDS, TURNED_AWAY, Desk
+from reuseport.settings.table import Settings
+from reuseport.worker.admission import admission
 from reuseport.worker.protocol.connection import PROTOCOLS, State
 from reuseport.worker.protocol.count import Requests
 from reuseport.worker.protocol.limits import BEAR_ALL, Limits
@@ -71,7 +73,12 @@ class Served:
     """Serves an application while it is entered."""
 
     def __init__(
-        self, app: Any, http: str | type[asyncio.Protocol], limits: Limits = BEAR_ALL, **options: Any
+        self,
+        app: Any,
+        http: str | type[asyncio.Protocol],
+        limits: Limits = BEAR_ALL,
+        settings: Settings | None = None,
+        **options: Any,
     ) -> None:
         options = {"lifespan": "off", "ws": "none", "log_config": None, **options}
         self.config = Config(app, http=PROTOCOLS[http] if isinstance(http, str) else http, **options)
@@ -81,6 +88,7 @@ class Served:
         self.config.loaded_app = requests.around(self.config.loaded_app)
         load = Load(self.desk, memoryview(bytearray(8 * ROW_WORDS)).cast("Q"))
         self.state = State(load, requests, limits=limits)
+        self.admission = admission(settings or Settings(), self.config, self.state)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -118,7 +126,9 @@ class Served:
                 await asyncio.sleep(0.001)
 
     async def __aenter__(self) -> Served:
-        self.server = server = Server(self.config, self.state, [], [], print, print)
+        if self.admission is not None:
+            self.admission.start(asyncio.get_running_loop())
+        self.server = server = Server(self.config, self.state, [], [], print, print, self.admission)
         server.lifespan = self.config.lifespan_class(self.config)
         listener = socket.create_server(("127.0.0.1", 0))
         self._address: Sequence[Any] = listener.getsockname()
@@ -127,6 +137,8 @@ class Served:
 
     async def __aexit__(self, *_: object) -> None:
         self._accepting.close()
+        if self.admission is not None:
+            self.admission.close()
         for connection in list(self.state.connections):
             connection.transport.abort()
         await self.idle()

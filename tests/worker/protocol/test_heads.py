@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_a_head_at_the_limit_is_served_and_beyond_it_refused(
 def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(http: str) -> None:
     async def go() -> None:
         limits = Limits(head_size=65536)
-        options = {"h11_max_incomplete_event_size": 65536}
+        options: dict[str, Any] = {"h11_max_incomplete_event_size": 65536}
         async with Served(App(), http, limits, **options) as served, await served.connect() as client:
             client.writer.write(b"GET / HTTP/1.1\r\nX: ")
             sent = 0
@@ -104,7 +105,7 @@ def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(http: str) 
 @pytest.mark.parametrize("before", [b"", request()], ids=["first", "second"])
 def test_a_head_without_an_end_is_refused_by_its_first_read(http: str, before: bytes) -> None:
     async def go() -> None:
-        options = {"h11_max_incomplete_event_size": SIZE}
+        options: dict[str, Any] = {"h11_max_incomplete_event_size": SIZE}
         async with Served(App(), http, LIMITS, **options) as served, await served.connect() as client:
             if before:
                 assert await client.ask(before) == 200
