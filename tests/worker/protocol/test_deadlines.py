@@ -241,7 +241,7 @@ def test_who_does_not_read_is_reset_and_who_reads_slowly_is_not(http: str) -> No
             slow, deaf = clients
             await until(lambda: [each.awaits()[0] for each in served.made] == [Waits.READING] * 2)
             for _ in range(LEAST):
-                look(served, 3)
+                look(served, 6)
                 # More than a window, or the kernel would not tell the server yet.
                 read = 0
                 while read < 1 << 17:
