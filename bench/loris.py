@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import heapq
 import multiprocessing
 import resource
 import select
@@ -24,9 +25,11 @@ from statistics import quantiles
 from bench.kit.clients import Crowd, Tally, Target, keeping_alive, steadily
 from bench.kit.measure import HOST, announce, cpu_seconds, reuseport, spread
 
-HEAD = b"GET / HTTP/1.1\r\nHost: bench\r\nX-Slow: " + b"x" * 1000
+HEAD = b"GET / HTTP/1.1\r\nHost: bench\r\nX-Slow: "
 EVERY = 1.0
 """Seconds between two bytes of a slow client."""
+COMING = 8.0
+"""Seconds in which they come."""
 RATE = 200.0
 """Requests a second on new connections."""
 KEPT = 8
@@ -35,33 +38,39 @@ APPLICATION = "bench.served.application:app"
 
 
 def slow(port: int, number: int, all_there: Event, over: Event) -> None:
-    """So many clients that never finish; in a process of its own."""
+    """So many clients that never finish, each with a pace of its own; in a process of its own."""
     poll = select.epoll()
-    clients: dict[int, tuple[socket.socket, int]] = {}
+    clients: dict[int, socket.socket] = {}
+    due: list[tuple[float, int]] = []
+    """When each sends its next byte, soonest first."""
 
     def come() -> None:
         with contextlib.suppress(OSError):
             client = socket.create_connection((HOST, port))
             client.setblocking(False)
-            client.send(HEAD[:20])
-            clients[client.fileno()] = client, 20
+            client.send(HEAD)
+            clients[client.fileno()] = client
             poll.register(client, select.EPOLLIN | select.EPOLLRDHUP)
+            heapq.heappush(due, (time.monotonic() + EVERY, client.fileno()))
 
-    for _ in range(number):
-        come()
-    all_there.set()
-    due = time.monotonic() + EVERY
+    begun = time.monotonic()
     while not over.is_set():
-        for fd, _ in poll.poll(0.05):
+        # They come one by one, for as long as each is let, so that they are not turned away all at once.
+        if not all_there.is_set():
+            while len(clients) < min(number, number * (time.monotonic() - begun) / COMING):
+                come()
+            if len(clients) >= number:
+                all_there.set()
+        for fd, _ in poll.poll(0.002):
             poll.unregister(fd)
-            clients.pop(fd)[0].close()
+            clients.pop(fd).close()
             come()
-        if time.monotonic() >= due:
-            due += EVERY
-            for fd, (client, sent) in list(clients.items()):
+        while due and due[0][0] < time.monotonic():
+            _, fd = heapq.heappop(due)
+            if fd in clients:
                 with contextlib.suppress(OSError):
-                    client.send(HEAD[sent : sent + 1])
-                    clients[fd] = client, sent + 1
+                    clients[fd].send(b"x")
+                heapq.heappush(due, (time.monotonic() + EVERY, fd))
 
 
 @contextlib.contextmanager
