@@ -33,13 +33,12 @@ class Bounded(TransferableHttpTools):
             return  # an upgrade
         limits = self.server_state.limits
         self.taken = 0
-        if limits.body_size:
-            lengths = [int(value) for name, value in self.headers if name == b"content-length"]
-            if max(lengths, default=0) > limits.body_size:
-                self.excess = True
-                self.begun = None
-        # Behind another one it has waited for that, too.
-        if not self.pipeline and cycle is self.begun and late(self.transport, limits):
+        lengths = [int(value) for name, value in self.headers if name == b"content-length"]
+        if 0 < limits.body_size < max(lengths, default=0):
+            self.excess = True
+            self.begun = None
+        elif not self.pipeline and late(self.transport, limits):
+            # Behind another one it has waited for that, too.
             self.server_state.requests.turn_away(Desk.WAITED)
             cycle.app = too_late
 

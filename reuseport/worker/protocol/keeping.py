@@ -9,6 +9,7 @@ of them. While nobody is connected there is nothing to look at.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -23,6 +24,10 @@ SHORT = 1
 """Seconds up to which timers do it after all between two requests: a tenth is less than a look."""
 
 
+MOST_SPENT = 0.005
+"""Seconds that one look may take to let connections go: thousands that came together end together, too."""
+
+
 class Keeping:
     """Closes connections that are `rested`, the look of their last answer, too long ago, and gives up those
     whose clients owe us something for too long.
@@ -33,6 +38,8 @@ class Keeping:
         self.by_timers = timeout <= SHORT
         """Each connection has a timer of its own between two requests."""
         self._connections = connections
+        self._hurried = False
+        """The last look did not come to its end."""
         kept = looks(timeout)
         self._kept = 0 if self.by_timers else kept
         self._most = {
@@ -50,26 +57,38 @@ class Keeping:
     def look(self) -> None:
         """Call every LOOK seconds, or less often."""
         self.looks += 1
-        if self.looks % self._each:
+        if self.looks % self._each and not self._hurried:
             return
+        self._hurried = False
+        budget = time.monotonic() + MOST_SPENT
         over = self.looks - self._kept
         for connection in list(self._connections):
             # Protocols that are not ours have a timer.
             rested = getattr(connection, "rested", None)
             if rested is None or (rested > over and connection.resting()):
                 continue
-            waits, sign = connection.awaits()
-            if waits is REST:
-                if NEVER < rested <= over and self._kept:
-                    connection.timeout_keep_alive_handler()
-            elif most := self._most[waits]:
-                if connection.waits is not waits or not _same(connection.sign, sign):
-                    connection.waits, connection.sign, connection.since = waits, sign, self.looks
-                    connection.heard = False
-                elif waits is BODY and connection.heard:
-                    connection.heard, connection.since = False, self.looks
-                elif self.looks - connection.since >= most:
-                    connection.give_up(waits)
+            if self._let_go(connection, rested <= over) and time.monotonic() > budget:
+                # The next look goes on: requests come first.
+                self._hurried = True
+                return
+
+    def _let_go(self, connection: Any, over: bool) -> bool:
+        """Whether its time was; `over`: that for which it is kept between two requests."""
+        waits, sign = connection.awaits()
+        if waits is REST:
+            if over and connection.rested != NEVER and self._kept:
+                connection.timeout_keep_alive_handler()
+                return True
+        elif most := self._most[waits]:
+            if connection.waits is not waits or not _same(connection.sign, sign):
+                connection.waits, connection.sign, connection.since = waits, sign, self.looks
+                connection.heard = False
+            elif waits is BODY and connection.heard:
+                connection.heard, connection.since = False, self.looks
+            elif self.looks - connection.since >= most:
+                connection.give_up(waits)
+                return True
+        return False
 
 
 def looks(seconds: float) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from reuseport.scoreboard import Desk
+from reuseport.worker.protocol import keeping
 from reuseport.worker.protocol.awaited import Waits
 from reuseport.worker.protocol.count import Message, Receive, Send
 from reuseport.worker.protocol.keeping import LOOK
@@ -286,6 +287,29 @@ def test_nobody_is_turned_away_where_nothing_is_limited(http: str) -> None:
             assert served.turned_away == {}
             assert len(served.state.connections) == 4
             for client in clients:
+                client.writer.close()
+
+    asyncio.run(go())
+
+
+def test_thousands_that_end_together_do_not_stop_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "MOST_SPENT", 0.0)
+
+    async def go() -> None:
+        async with Served(App(), "httptools", LIMITS) as served:
+            clients = [await served.connect() for _ in range(10)]
+            for client in clients:
+                client.writer.write(b"G")
+            await until(lambda: [each.awaits()[0] for each in served.made] == [Waits.HEAD] * 10)
+            look(served, LEAST)
+            ended = [0]
+            while ended[-1] < 10:
+                look(served, 1)
+                ended.append(served.turned_away.get("slow_head", 0))
+                assert ended[-1] - ended[-2] <= 1
+                assert len(ended) < 2 * LEAST
+            for client in clients:
+                assert (await client.rest()).startswith(b"HTTP/1.1 408 ")
                 client.writer.close()
 
     asyncio.run(go())
