@@ -92,3 +92,5 @@ class Facts:
     allocator: str
     """Of the workers: glibc, musl, or the library that LD_PRELOAD names."""
     clock: Known[str]
+    certificate: Known[float] | None
+    """Days until the first certificate ends; None: no TLS."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from reuseport.certificate import days_left, expiry
 from reuseport.client.finding import is_launcher
 from reuseport.doctor.facts import Facts, Known, Occupant, T, Unknown
 from reuseport.doctor.pools import pools_of
@@ -56,7 +58,13 @@ def gather(settings: Settings, *, application: bool, root: Path = Path("/")) -> 
                 (root / "sys/devices/system/clocksource/clocksource0/current_clocksource").read_text().strip()
             )
         ),
+        certificate=None if settings.ssl_certfile is None else _asked(lambda: _certificate(settings)),
     )
+
+
+def _certificate(settings: Settings) -> float:
+    ends = min(map(expiry, settings.certificates()))
+    return days_left(ends, time.time())
 
 
 def _asked(question: Callable[[], T]) -> T | Unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reuseport.certificate import SOON
 from reuseport.doctor.facts import Facts, Unit, Unknown
 from reuseport.doctor.judging import Grade, Line, untold
 from reuseport.settings.units import format_duration
@@ -72,6 +73,20 @@ def extensions(facts: Facts) -> Line:
     if missing and any(chosen[name] == "auto" for name in missing):
         return Line(topic, Grade.WARN, f"{' and '.join(missing)} not installed: slower ones serve", install)
     return Line(topic, Grade.GOOD, "installed" if not missing else "not asked for")
+
+
+def certificate(facts: Facts) -> Line:
+    """Until when the first certificate lasts."""
+    topic = "certificate"
+    if facts.certificate is None:
+        return Line(topic, Grade.GOOD, "no TLS here")
+    if isinstance(facts.certificate, Unknown):
+        return untold(topic, facts.certificate)
+    renew = "certbot renew --deploy-hook 'reuseport reload --wait'"
+    if facts.certificate < 0:
+        return Line(topic, Grade.BAD, f"ended {-facts.certificate:.0f} days ago", renew)
+    text = f"good for {facts.certificate:.0f} days"
+    return Line(topic, Grade.WARN if facts.certificate < SOON else Grade.GOOD, text, renew)
 
 
 def pools(facts: Facts) -> Line:

@@ -23,6 +23,7 @@ JUDGES: tuple[Judge, ...] = (
     program.stopping,
     program.extensions,
     program.pools,
+    program.certificate,
     program.allocator,
     kernel.clock,
 )

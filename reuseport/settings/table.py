@@ -369,6 +369,11 @@ class Settings:
         """Name, certificate and key of each --ssl-sni; no key: it is in the certificate's file."""
         return [split_sni(each) for each in self.ssl_sni]
 
+    def certificates(self) -> list[str]:
+        """The files of all certificates."""
+        named = [certificate for _, certificate, _ in self.named_certificates()]
+        return named if self.ssl_certfile is None else [self.ssl_certfile, *named]
+
     def to_json(self) -> str:
         """One line that `from_json` turns back into equal settings, for handing to a worker."""
         return json.dumps(asdict(self))

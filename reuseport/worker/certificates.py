@@ -57,8 +57,7 @@ def first_expiry(settings: Settings) -> int:
     """When the first of all certificates ends, seconds since the epoch; 0 where there is none to be read."""
     if settings.ssl_certfile is None:
         return 0
-    paths = [settings.ssl_certfile, *(certificate for _, certificate, _ in settings.named_certificates())]
     try:
-        return max(0, int(min(map(expiry, paths))))
+        return max(0, int(min(map(expiry, settings.certificates()))))
     except (OSError, ValueError):
         return 0  # OpenSSL takes forms that we do not read; it has taken this one

@@ -42,6 +42,7 @@ WELL = Facts(
     arenas=None,
     allocator="glibc",
     clock="tsc",
+    certificate=None,
 )
 HASHED = Ladder(NO, OFF)
 CANNOT = Unknown("/proc is not there")
@@ -164,6 +165,11 @@ CASES: Sequence[tuple[Judge, dict[str, Any], Grade, str, str]] = [
         {"pools": (Pool("sqlalchemy QueuePool", 15), Pool("redis ConnectionPool", 5))},
         *(Grade.NOTE, "4 workers open up to 80 connections, up to 160 while", "SHOW max_connections"),
     ),
+    (program.certificate, {}, Grade.GOOD, "no TLS", ""),
+    (program.certificate, {"certificate": CANNOT}, Grade.UNKNOWN, "/proc", ""),
+    (program.certificate, {"certificate": 60.0}, Grade.GOOD, "good for 60 days", "certbot renew"),
+    (program.certificate, {"certificate": 13.0}, Grade.WARN, "good for 13 days", "certbot renew"),
+    (program.certificate, {"certificate": -2.0}, Grade.BAD, "ended 2 days ago", "reuseport reload --wait"),
     (program.allocator, {}, Grade.GOOD, "32 arenas at most", ""),
     (program.allocator, {"threads": 64}, Grade.NOTE, "512 arenas", "export MALLOC_ARENA_MAX=4"),
     (program.allocator, {"threads": 64, "arenas": 2}, Grade.GOOD, "2 arenas", ""),
