@@ -222,6 +222,20 @@ def test_it_goes_along_in_a_rescue(launch: Launch) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+@pytest.mark.parametrize("size", [10, 20_000], ids=["in a packet", "in a file"])
+def test_it_goes_along_with_a_session(launch: Launch, http: str, size: int) -> None:
+    limits = ("--limit-request-head", "none", "--h11-max-incomplete-event-size", "100000")
+    server = launch("known:app", *FLAGS, "--http", http, "--sticky", "header:x-session", *limits).ready(2)
+    with announced(server.port, HEADER) as line:
+        for number in range(20):
+            line.send(GET[:-2] + b"X-Session: %d\r\nX-Long: %s\r\n\r\n" % (number, b"x" * size))
+            assert line.answer().who["client"] == list(CLIENT)
+    moved = [slot["sticky"]["moved"] for slot in Control(server).status()["slots"]]
+    assert sum(moved), "nothing was moved, so this shows nothing"
+    assert server.stop() == 0
+
+
 def test_a_stop_introduces_who_has_been_accepted(launch: Launch) -> None:
     server = launch("known:app", *FLAGS).ready(2)
     with announced(server.port, HEADER[:20]) as line:
