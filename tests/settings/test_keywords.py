@@ -20,7 +20,17 @@ from reuseport.settings.table import DEFAULTS, FLAGS
 from tests.papers import ROOT
 
 ODD = "-x y=z, 'é'"
-WORDS = (ODD, "shop.hooks:warm", "cookie:sid", "X-A:b c", "127.0.0.1", "10.0.0.0/8", "unix", "1")
+WORDS = (
+    ODD,
+    "shop.hooks:warm",
+    "cookie:sid",
+    "X-A:b c",
+    "a.test=b c.pem",
+    "127.0.0.1",
+    "10.0.0.0/8",
+    "unix",
+    "1",
+)
 """Texts of which every kind of text takes one, the oddest first."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import socket
@@ -162,6 +163,25 @@ def test_who_leaves_before_its_announcement_is_over_leaves_nothing() -> None:
                 else:
                     client.writer.close()
             await until(lambda: served.turned_away == {"unannounced": len(HEADER)})
+            await until(lambda: descriptors() == before)
+
+    asyncio.run(go())
+
+
+def test_who_is_still_about_to_be_announced_at_the_end_is_closed() -> None:
+    async def go() -> None:
+        async with Served(app, "httptools", settings=PROXIED) as served:
+            admission = served.admission
+            assert admission is not None
+            before = descriptors()
+            clients = [await connected(served, HEADER[:5]) for _ in range(3)]
+            await until(lambda: len(admission) == 3)
+            admission.close()
+            assert len(admission) == 0
+            for client in clients:
+                with contextlib.suppress(ConnectionResetError):  # what nobody has read makes it one
+                    assert await client.rest() == b""
+                client.writer.close()
             await until(lambda: descriptors() == before)
 
     asyncio.run(go())
