@@ -202,7 +202,7 @@ class Settings:
         65536, SIZE, "Answer 431 to a request whose target and headers are larger; 0 = no limit."
     )
     limit_request_fields: int = _clients(
-        256, LIMIT, "Answer 431 to a request with more header fields; 0 = no limit."
+        1000, LIMIT, "Answer 431 to a request with more header fields; 0 = no limit."
     )
     limit_request_body: int = _clients(0, SIZE, "Answer 413 to a request whose body is larger; 0 = no limit.")
     limit_connections: int = _clients(

@@ -81,6 +81,10 @@ class Bearing(Kept):
         state = self.server_state
         limits = state.limits
         unfinished = self.scope is BEGUN
+        whole = self.begun is not None and not (unfinished or self.pipeline or self.brief < 0)
+        if whole and size <= limits.head_size and len(self.headers) <= limits.fields:
+            # Most that come here: with a body or long headers, and far from any limit.
+            return
         if unfinished:
             # Where others were in the read that it began in, nobody knows how much of that was its own.
             alone = self.brief < 0 or (self.begun is None and not self.pipeline and self._answered())
