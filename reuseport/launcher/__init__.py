@@ -11,6 +11,7 @@ molds       the molds' other end: has workers forked, or does without
 execution   executing a module of ours in a fresh interpreter
 exclusion   the file on which workers lock what only one may have
 affinity    what --sticky takes: the table of keys, session inboxes
+tickets     the key of TLS session tickets
 ports       what keeps the addresses: reservations, the escrow, inboxes
 balance     how connections find a worker: the rung of the ladder
 beforehand  --before-reload: a command that comes before a reload; `command` executes it

@@ -7,6 +7,11 @@ bond         it does not outlive its launcher
 stage        what the application finds: sys.path, sys.argv, multiprocessing
 application  imports and judges APP
 server       uvicorn's server, with our listeners
+admission    who comes in one by one, where connections are limited or announced
+gate         accepts them
+introducing  reads what proxies announce of them
+certificates one for each name, and when the first of them ends
+tickets      TLS sessions that any worker resumes
 control      obeys the launcher, and tells it what it must know
 meter        writes the desk of the scoreboard; its beat proves that the loop turns
 footprint    its proportional set size, while somebody wants to know

@@ -5,6 +5,7 @@ chronicle     what has happened: one line of the log, one record of the history
 overview      everything at one moment, as the API tells it
 usage         memory and descriptors, read when somebody looks
 stacks        where every thread of a worker stands
+expiry        until when certificates last
 exits         how a worker ended, in an operator's words
 multiprocess  PROMETHEUS_MULTIPROC_DIR: figures of workers that are gone
 """

@@ -16,6 +16,8 @@ limits        how long, and how much
 bounded       where bodies are limited, too, or how long requests may have waited
 lateness      for how long they have
 arrivals      how long connections wait to be accepted
+announced     the PROXY protocol
+naming        gives a connection the addresses that were announced
 farewell      our last word, and the time to read it
 state         what all connections share
 tasks         how a request becomes a task
