@@ -89,7 +89,8 @@ class State(ServerState):
         """Call every tenth of a second: let go whoever has been waited for long enough."""
         self.arrivals.look()
         if self.shared is not None:
-            self.shared.keeping.look()
+            if self.looked_at:
+                self.shared.keeping.look()
             self.shared.create_task = self.shared.maker.now()
 
     @property
