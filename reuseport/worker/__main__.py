@@ -174,9 +174,7 @@ async def serve(
         movable = not server.config.is_ssl and transferable(server.config.http_protocol_class)
         if settings.rescue and movable:
             rescue.start(loop)
-        looks = [state.look, control.rebalancing.publish, memory.look, control.tell_held]
-        if admits is not None:
-            looks.append(admits.look)
+        looks = [*server.looks(), control.rebalancing.publish, memory.look, control.tell_held]
         meter.start(loop, own, looks, rescue.expect)
         control.start(loop)
         control.ready()

@@ -136,6 +136,12 @@ class Server(uvicorn.Server):
         self._accepting[server] = listener
         return server
 
+    def looks(self) -> Iterator[Callable[[], None]]:
+        """To be called every tenth of a second: who has been waited for long enough is let go."""
+        yield self.server_state.look
+        if self._admission is not None:
+            yield self._admission.look
+
     def descriptors(self) -> Iterator[int]:
         """Of listeners and connections, now."""
         for listener in (*self._own, *self._shared, *self._accepting.values()):
