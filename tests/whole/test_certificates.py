@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import signal
 import socket
@@ -142,3 +143,19 @@ def test_any_worker_resumes_a_session_until_a_reload(launch: Launch, tmp_path: P
     server.wait_for("generation 2 serves in every slot")
     assert not visit(session)[1]
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_handshake_that_does_not_end_is_ended(launch: Launch, tmp_path: Path, loop: str) -> None:
+    ca = trustme.CA()
+    write(ca.issue_cert("one.test"), tmp_path / "both.pem")
+    tls = ("--ssl-certfile", str(tmp_path / "both.pem"), "--arrival-timeout", "1s", "--loop", loop)
+    server = launch("plain:app", "--workers", "1", *tls).ready(1)
+    for hello in (b"", b"\x16\x03\x01\x02\x00\x01\x00"):
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as slow:
+            slow.sendall(hello)
+            assert served(ca, server.port, None)
+            with contextlib.suppress(ConnectionResetError):
+                assert slow.recv(1) == b""
+    assert server.stop() == 0
+    assert "Traceback" not in server.output
