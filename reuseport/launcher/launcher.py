@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import signal
 import time
@@ -39,6 +40,7 @@ from reuseport.launcher.orders import Orders
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.siginfo import FROM_TERMINAL, Signals
 from reuseport.launcher.telling.chronicle import Chronicle
+from reuseport.launcher.telling.notify import Notifier
 from reuseport.launcher.telling.overview import Overview
 from reuseport.launcher.telling.totals import Totals
 from reuseport.launcher.telling.usage import Usage
@@ -129,6 +131,9 @@ class Launcher:
             lambda: self._handle(ev.ReloadRequested()),
         )
         self._workforce.others = self._beforehand.pids
+        self._notifier = Notifier(
+            self._loop, self.supervisor, self.chronicle.history, settings.min_ready, os.environ
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = self._tick_at = 0.0
         """When the next look is due, whatever else wakes us before: that is the second."""
@@ -162,6 +167,7 @@ class Launcher:
                 self.relief.close()
                 self.tampering.close()
                 self.exclusion.close()
+                self._notifier.close()
         if self.exit_code is None and self._broken is None:
             raise RuntimeError("the event loop stopped without an exit code")
         return self.exit_code or (0 if self._broken is None else CUT_SHORT)
@@ -170,6 +176,7 @@ class Launcher:
         # First: whoever has told us to stop by now wants nothing started.
         self._on_signals()
         self.relief.begin()
+        self._notifier.begin()
         if self.settings.rebalance and not self.settings.ssl_certfile:  # what is encrypted cannot move
             self._loop.call_later(WINDOW, self._rebalance)
         self.feed(ev.Begin())
@@ -272,6 +279,7 @@ class Launcher:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(self._wake_at, self._on_timer)
+        self._loop.attempt(self._notifier.look)
 
     def _on_timer(self) -> None:
         if self._loop.time() - self._wake_at > LATE:

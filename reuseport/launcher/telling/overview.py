@@ -29,6 +29,7 @@ from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.exclusion import Exclusion
 from reuseport.launcher.ports import Ports
 from reuseport.launcher.process import Process
+from reuseport.launcher.telling.announcing import ready
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.usage import NOTHING, Usage
 from reuseport.messages import MOST_NAMES, Waits
@@ -105,10 +106,7 @@ class Overview:
 
     def ready(self) -> int:
         """Slots whose worker is ready, among those wanted."""
-        return sum(
-            worker.phase is Phase.READY and worker.slot < self._supervisor.target
-            for worker in self._supervisor.workers.values()
-        )
+        return ready(self._supervisor)
 
     def sample(self) -> Sample:
         """The sums that charts show."""
