@@ -5,6 +5,7 @@ listener      sockets that each worker has for itself: reservation and listeners
 mending       what any holder of a listener can do to it, and how that is undone
 queue         who waits in a listener's accept queue
 shared        sockets that all workers share
+inherited     sockets that the service manager has opened for us
 strangers     who else has our port or path; `owners` says it in words
 capabilities  which of root's powers there are, and how they are laid down
 probe         what this kernel does for us, found out by trying

@@ -109,9 +109,12 @@ class Steering:
         try:
             target.sockets.put(slot, listener.fileno())
         except OSError as error:
-            if error.errno not in _TAKEN:
+            served = target.sockets.get(slot)
+            if error.errno not in _TAKEN or served is None:
+                # Nobody is there, so the listener is in another program's map: of a run before us, which the
+                # kernel has not freed yet. In a moment it has.
                 raise
-            if target.sockets.get(slot) != cookie(listener):
+            if served != cookie(listener):
                 raise ValueError(
                     f"slot {slot}: this listener serves another slot; remove it there"
                 ) from error

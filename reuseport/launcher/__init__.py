@@ -13,6 +13,7 @@ exclusion   the file on which workers lock what only one may have
 affinity    what --sticky takes: the table of keys, session inboxes
 tickets     the key of TLS session tickets
 ports       what keeps the addresses: reservations, the escrow, inboxes
+activation  which of the service manager's listeners is whose
 balance     how connections find a worker: the rung of the ladder
 beforehand  --before-reload: a command that comes before a reload; `command` executes it
 operator    what whoever steers a running launcher may see and ask

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from reuseport.errors import ConfigurationError
+from reuseport.kernel import owners
 from reuseport.kernel.addresses import DescriptorAddress, Endpoint, TCPAddress, UnixAddress, parse_all
+from reuseport.kernel.inherited import Inherited
 from reuseport.kernel.listener import Reservation, bind_listener, refuse_strangers, reserve_all
 from reuseport.kernel.shared import FileIdentity, adopt_descriptor, open_unix, remove_unix
+from reuseport.launcher.activation import Group, divided
+
+log = logging.getLogger("reuseport")
 
 
 @dataclass(frozen=True)
@@ -34,9 +42,13 @@ class Shared:
 class Ports:
     """The addresses served, from the reservation to the last close."""
 
-    def __init__(self, reservations: Sequence[Reservation], shared: Sequence[Shared]) -> None:
+    def __init__(
+        self, reservations: Sequence[Reservation], shared: Sequence[Shared], groups: Sequence[Group] = ()
+    ) -> None:
         self.reservations = tuple(reservations)
         self.shared = tuple(shared)
+        self.groups = tuple(groups)
+        """The service manager's listeners: they listen already, and their slots are the first."""
         self.incoming_cpu: Callable[[int], int | None] | None = None
         """Given a slot, the CPU whose connections its listeners are to get first."""
         self._escrow: dict[int, list[socket.socket]] = {}
@@ -44,7 +56,31 @@ class Ports:
 
     def endpoints(self) -> list[Endpoint]:
         """Where each slot has a listener of its own."""
-        return [reservation.endpoint for reservation in self.reservations]
+        own = [reservation.endpoint for reservation in self.reservations]
+        return [*own, *(group.endpoint for group in self.groups)]
+
+    def passed(self) -> int:
+        """How many slots have listeners of the service manager's."""
+        return len(self.groups[0].members) if self.groups else 0
+
+    def most_slots(self) -> int | None:
+        """How many slots can have listeners; None: any number.
+
+        Beyond those of the service manager we would have to bind beside them, and the kernel lets nobody into
+        a reuseport group but the user who opened its first socket (net/ipv4/inet_connection_sock.c,
+        inet_bind_conflict): the manager, which is root, while we most often are not.
+        """
+        try:
+            for group in self.groups:
+                bind_listener(group.endpoint).close()
+        except ConfigurationError:
+            owner = owners.user(os.fstat(self.groups[0].members[0].socket.fileno()).st_uid)
+            why = (
+                f"the service manager's listeners belong to {owner}, and nobody else's may stand beside them"
+            )
+            log.info("no more than %d slots: %s", self.passed(), why)
+            return self.passed()
+        return None
 
     def shared_fds(self) -> list[int]:
         """Sockets that cannot be bound once for each worker."""
@@ -61,7 +97,11 @@ class Ports:
             with contextlib.ExitStack() as undo:
                 cpu = None if self.incoming_cpu is None else self.incoming_cpu(slot)
                 self._escrow[slot] = [
-                    undo.enter_context(bind_listener(endpoint, cpu)) for endpoint in self.endpoints()
+                    *(
+                        undo.enter_context(bind_listener(reservation.endpoint, cpu))
+                        for reservation in self.reservations
+                    ),
+                    *(undo.enter_context(_member(group, slot, cpu)) for group in self.groups),
                 ]
                 undo.pop_all()
         return self._escrow[slot]
@@ -72,7 +112,9 @@ class Ports:
 
     def listening(self) -> Iterator[socket.socket]:
         """The listeners of all slots, also those that do not listen yet."""
-        return itertools.chain.from_iterable(self._escrow.values())
+        passed = (member.socket for group in self.groups for member in group.members)
+        opened = itertools.chain.from_iterable(self._escrow.values())
+        return (listener for listener in (*passed, *opened) if listener.fileno() >= 0)
 
     def listeners(self, slot: int) -> list[int]:
         """The descriptors of `escrow`."""
@@ -84,6 +126,9 @@ class Ports:
             for listener in listeners:
                 listener.close()
         self._escrow.clear()
+        for group in self.groups:
+            for member in group.members:
+                member.close()
         for shared in self.shared:
             shared.close()
 
@@ -125,21 +170,40 @@ class Ports:
         return ", ".join([*places, *(f"{shared.name} (one shared listener)" for shared in self.shared)])
 
 
+def _member(group: Group, slot: int, cpu: int | None) -> socket.socket:
+    """The slot's listener of the service manager's group; beyond those that were passed one of our own."""
+    if slot >= len(group.members):
+        return bind_listener(group.endpoint, cpu)
+    listener = group.members[slot].socket
+    if cpu is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_INCOMING_CPU, cpu)
+    return listener
+
+
 @contextlib.contextmanager
-def held(binds: Sequence[str], join: bool) -> Iterator[Ports]:
+def held(
+    binds: Sequence[str], join: bool, inherited: Sequence[Inherited] = (), *, named: bool = True
+) -> Iterator[Ports]:
     """Reserve every address, and let go of all of them at the end.
 
-    Raises ConfigurationError when one cannot be had, or when somebody else listens there and we are not to
-    `join` them; then nothing is left behind.
+    `inherited` are the service manager's listeners, which are ours from here; they stand for those addresses
+    that they have, and without `named`, if the operator has said nothing, for all. Raises ConfigurationError
+    when one cannot be had, or when somebody else listens there and we are not to `join` them; then nothing is
+    left behind.
     """
-    addresses = parse_all(binds)
     with contextlib.ExitStack() as stack:
+        for each in inherited:
+            stack.callback(each.close)
+        activation = divided(inherited, parse_all(binds), named=named)
+        for sentence in activation.sentences():
+            log.info(sentence)
+        addresses = activation.left
         reservations = reserve_all(address for address in addresses if isinstance(address, TCPAddress))
         for reservation in reservations:
             stack.callback(reservation.close)
         if not join:
             refuse_strangers(reservations)
-        shared: list[Shared] = []
+        shared = [Shared(str(each), each.socket) for each in activation.shared]
         for address in addresses:
             if isinstance(address, UnixAddress):
                 listener = open_unix(address)
@@ -149,4 +213,4 @@ def held(binds: Sequence[str], join: bool) -> Iterator[Ports]:
             else:
                 continue
             shared.append(stack.enter_context(contextlib.closing(opened)))
-        yield stack.enter_context(contextlib.closing(Ports(reservations, shared)))
+        yield stack.enter_context(contextlib.closing(Ports(reservations, shared, activation.groups)))

@@ -12,7 +12,9 @@ from typing import TypeAlias
 
 from reuseport import logs, surroundings
 from reuseport.instance import Attach
+from reuseport.kernel.inherited import passed
 from reuseport.launcher import ports, siginfo
+from reuseport.launcher.activation import workers_for
 from reuseport.launcher.affinity import sticking
 from reuseport.launcher.autoreload import watching
 from reuseport.launcher.balance import chosen
@@ -50,18 +52,21 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
     _warn_of_what_all_can_read()
     identity = identity_of(settings)
     workers = settings.workers
-    if workers == "auto":
-        decision = auto_workers(host_limits())
-        log.info(decision.reasoning)
-        workers = decision.workers
     with contextlib.ExitStack() as stack:
-        held = stack.enter_context(ports.held(settings.binds(), settings.join))
+        held = stack.enter_context(
+            ports.held(settings.binds(), settings.join, passed(os.environ), named=settings.names_address())
+        )
+        workers = workers_for(held.passed(), workers)
+        if workers == "auto":
+            decision = auto_workers(host_limits())
+            log.info(decision.reasoning)
+            workers = decision.workers
         if settings.pid_file is not None:
             pid_file = PidFile(Path(settings.pid_file))
             pid_file.write()
             stack.callback(pid_file.remove)
         multiprocess.prepare(os.environ, identity)
-        policy = policy_of(settings, workers)
+        policy = policy_of(settings, workers, held.passed(), held.most_slots())
         balance = stack.enter_context(chosen(settings, workers, policy.capacity, len(held.endpoints())))
         affinity = stack.enter_context(sticking(settings, workers, policy.capacity))
         if balance.choice.rule == "cpu":
@@ -83,11 +88,15 @@ def _warn_of_what_all_can_read() -> None:
         )
 
 
-def policy_of(settings: Settings, workers: int) -> Policy:
-    """What the supervisor needs to know of the settings."""
+def policy_of(settings: Settings, workers: int, opened: int = 0, most: int | None = None) -> Policy:
+    """What the supervisor needs to know of the settings.
+
+    `opened` slots have listeners that listen; `most` is how many slots can have any.
+    """
     return Policy(
         workers=workers,
-        capacity=workers + SPARE_SLOTS,
+        capacity=workers + SPARE_SLOTS if most is None else max(most, workers),
+        opened=opened,
         # A few at a time: as many as can import side by side, but never one by one.
         starts_at_once=max(2, len(os.sched_getaffinity(0))),
         graceful_timeout=settings.graceful_timeout,

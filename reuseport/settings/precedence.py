@@ -171,8 +171,13 @@ def _from_file(config: str | None, directory: Path) -> Iterator[tuple[str, Given
 
 def _default_file(directory: Path) -> Path | None:
     for path in (directory / "reuseport.toml", directory / "pyproject.toml"):
-        if path.is_file():
-            return path
+        try:
+            if path.is_file():
+                return path
+        except PermissionError as error:
+            raise ConfigurationError(
+                f"we may not look for {path.name} in the current directory: start us in another, or let us in"
+            ) from error
     return None
 
 

@@ -417,6 +417,11 @@ class Settings:
         bare_ipv6 = ":" in self.host and not self.host.startswith("[")
         return (f"[{self.host}]:{self.port}" if bare_ipv6 else f"{self.host}:{self.port}",)
 
+    def names_address(self) -> bool:
+        """Whether somebody has said where to listen, beyond what everybody has who says nothing."""
+        given = ("bind", "uds", "fd", "host", "port")
+        return any(getattr(self, name) != getattr(DEFAULTS, name) for name in given)
+
 
 FLAGS: dict[str, Flag] = {field.name: field.metadata["flag"] for field in fields(Settings)}
 DEFAULTS = Settings()

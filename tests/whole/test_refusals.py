@@ -211,6 +211,14 @@ def test_a_privileged_port_without_the_right(tmp_path: Path) -> None:
     assert "choose port 1024 or above" in message
 
 
+def test_a_current_directory_that_we_may_not_enter(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    closing = ["sh", "-ec", f'cd {closed}; exec "$@"', "sh", *unprivileged()]
+    message = refused("--port", "0", cwd=tmp_path, wrapper=closing)
+    assert message.startswith("we may not look for reuseport.toml in the current directory")
+
+
 # ── the certificate ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -25,7 +25,7 @@ class Roster:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.target = policy.workers
-        self.slots: dict[int, Slot] = {}
+        self.slots = {number: Slot(number, 1, opened=True) for number in range(policy.opened)}
         self.workers: dict[int, Worker] = {}
         self.actions: list[Action] = []
         self.killed = 0

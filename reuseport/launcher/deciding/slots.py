@@ -28,6 +28,8 @@ class Policy:
 
     workers: int
     capacity: int
+    opened: int = 0
+    """So many of the first slots have listeners to which clients connect before anybody serves."""
     starts_at_once: int = 4
     graceful_timeout: float = 30.0
     shutdown_delay: float = 0.0

@@ -59,6 +59,7 @@ class World(RuleBasedStateMachine):
         lifetime=st.sampled_from([0.0, 40.0]),
         at_once=st.integers(1, 4),
         shutdown=st.sampled_from([None, 0.0, 4.0]),
+        passed=st.booleans(),
     )
     def launch(
         self,
@@ -68,11 +69,13 @@ class World(RuleBasedStateMachine):
         lifetime: float,
         at_once: int,
         shutdown: float | None,
+        passed: bool = False,
     ) -> None:
         self.now = 1000.0
         self.policy = Policy(
             workers=workers,
             capacity=CAPACITY,
+            opened=workers if passed else 0,
             starts_at_once=at_once,
             graceful_timeout=8.0,
             shutdown_delay=delay,
@@ -90,7 +93,7 @@ class World(RuleBasedStateMachine):
         """Their lifespan shutdown runs."""
         self.silent: set[int] = set()
         self.fostering: set[tuple[int, int]] = set()
-        self.escrow: set[int] = set()
+        self.escrow = set(range(self.policy.opened))
         self.listening: set[int] = set()
         self.steered: dict[int, int | None] = {}
         self.pulse = 0
