@@ -2,5 +2,5 @@
 
 `doors` opens the sockets before anything is started; `front` waits there and loads the rest when all workers
 are ready (`apology`: if it cannot); `service` is a small Starlette application served by uvicorn in the
-launcher's own event loop.
+launcher's own event loop. `agent` answers HAProxy with one line.
 """

@@ -15,6 +15,8 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from reuseport.admin import agent
+from reuseport.admin.agent import Agent
 from reuseport.admin.apology import MOST, apologize
 from reuseport.admin.doors import Door, opened
 from reuseport.admin.sampler import Sampler
@@ -34,14 +36,21 @@ log = logging.getLogger("reuseport")
 @contextmanager
 def admin(settings: Settings) -> Iterator[Attach]:
     """Open the doors; what is yielded begins to wait there. Raises ConfigurationError."""
-    with opened(settings) as doors:
+    with opened(settings) as doors, agent.opened(settings) as agents:
 
         def attach(
             loop: asyncio.AbstractEventLoop, instance: Instance
         ) -> Callable[[], Coroutine[None, None, None]]:
             front = Front(loop, instance, doors, settings)
             front.begin()
-            return front.end
+            checked = Agent(loop, instance, agents, settings.min_ready)
+            checked.begin()
+
+            async def end() -> None:
+                checked.end()
+                await front.end()
+
+            return end
 
         yield attach
 

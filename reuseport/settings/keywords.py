@@ -70,6 +70,7 @@ class Keywords(TypedDict, total=False):
     admin_token_file: StrPath | None
     admin_hosts: Sequence[str] | None
     admin_open: bool | None
+    agent_check: str | None
     min_ready: int | None
     host: str | None
     port: int | None

@@ -263,6 +263,9 @@ class Settings:
     admin_open: bool = _admin(
         False, SWITCH, "Let the admin address be reached from other machines without a token."
     )
+    agent_check: str | None = _admin(
+        None, text("ADDRESS"), "Answer HAProxy's agent-check at HOST:PORT: how much of us is ready."
+    )
     min_ready: int = _admin(1, integer(1), "So many workers must be ready for /readyz to say so.")
 
     host: str = _listen(
