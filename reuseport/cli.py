@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from reuseport import __version__
 from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
 from reuseport.errors import ApplicationError, HostError, ReuseportError
 from reuseport.settings.kinds import APPLICATION
-from reuseport.settings.precedence import load
+from reuseport.settings.precedence import gathered, load
 from reuseport.settings.table import DEFAULTS, FLAGS, Settings, spellings
 from reuseport.settings.values import Value
 
@@ -133,12 +134,16 @@ class _Serve(_Command):
 
 def settings_of(context: click.Context) -> Settings:
     """The settings in force for a parsed command line. Raises ConfigurationError."""
-    typed = {
+    return load(_typed(context), os.environ, Path(), context.params["config"])
+
+
+def _typed(context: click.Context) -> dict[str, Any]:
+    """What the command line gives, by field name."""
+    return {
         name: context.params[name]
         for name in FLAGS
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    return load(typed, os.environ, Path(), context.params["config"])
 
 
 @click.pass_context
@@ -181,6 +186,49 @@ def _doctor(context: click.Context, /, **_: Any) -> None:
     else:
         click.echo("\n".join(page(lines)))
     context.exit(status(lines))
+
+
+@click.pass_context
+def _generate(context: click.Context, /, **_: Any) -> None:
+    """Print files that run us under somebody else's care: KIND is systemd, dockerfile, compose, kubernetes,
+    nomad, haproxy or nginx. The flags that are typed here are carried over.
+    """
+    from reuseport.deploy.kinds import KINDS
+    from reuseport.deploy.order import Order, checked_name, name_of
+    from reuseport.deploy.rendering import listing, write
+
+    typed = _typed(context)
+    # Not the environment's: it is this shell's, and not that of whoever runs the service.
+    settings = gathered(typed, {}, Path(), context.params["config"])
+    name = context.params["name"]
+    order = Order(
+        name_of(settings.app) if name is None else checked_name(name),
+        settings,
+        typed,
+        _command(),
+        Path.cwd(),
+    )
+    files = KINDS[context.params["kind"]](order)
+    if (output := context.params["output"]) is None:
+        click.echo(listing(files), nl=False)
+    else:
+        for place in write(files, Path(output)):
+            click.echo(place)
+
+
+def _command() -> tuple[str, ...]:
+    """What runs us here: the console script, else the interpreter, which looks not into the directory."""
+    script = Path(sys.executable).with_name("reuseport")
+    return (str(script),) if script.exists() else (sys.executable, "-P", "-m", "reuseport")
+
+
+_KINDS = ("systemd", "dockerfile", "compose", "kubernetes", "nomad", "haproxy", "nginx")
+"""As deploy/kinds.py has them, which nobody else needs."""
+_GENERATING = (
+    click.Argument(["kind"], type=click.Choice(_KINDS), metavar="KIND"),
+    click.Option(["--name"], metavar="NAME", help="What the service is called; without it, as APP is."),
+    click.Option(["--output"], metavar="DIR", help="Write the files here, over none that exists."),
+)
 
 
 @click.command(
@@ -264,12 +312,13 @@ def _made(
     name: str,
     callback: Callable[..., None],
     *about: str,
-    more: Sequence[click.Option] = (),
+    more: Sequence[click.Parameter] = (),
 ) -> _Command:
     return kind(
         name,
         callback=callback,
-        params=[*_parameters(), *more],
+        # Before APP: what stands first is typed first.
+        params=[*more, *_parameters()],
         help="\n\n".join((callback.__doc__ or "", *about, _APP)),
         epilog=_SOURCES,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -278,6 +327,7 @@ def _made(
 
 WORDS: dict[str, click.Command] = {
     "check": _made(_Command, "check", _check),
+    "generate": _made(_Command, "generate", _generate, more=_GENERATING),
     "completion": _completion,
     "doctor": _made(
         _Command,

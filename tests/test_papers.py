@@ -22,8 +22,7 @@ from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess
 from bench import __main__ as bench
 from bench.rows.table import ROWS
 from reuseport import errors
-from reuseport.cli import cli
-from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
+from reuseport.cli import WORDS, cli
 from reuseport.launcher.deciding.events import Blame
 from reuseport.launcher.deciding.phases import diagram
 from reuseport.launcher.serve import SPARE_SLOTS
@@ -66,10 +65,10 @@ def flags_in_help() -> set[str]:
 
 
 def flags_of_commands() -> set[str]:
-    """Those of the commands that see and steer."""
+    """Those of the commands that do not serve."""
     return {
         flag
-        for command in CLIENT_COMMANDS.values()
+        for command in WORDS.values()
         for parameter in command.params
         if isinstance(parameter, click.Option)
         for flag in parameter.opts

@@ -48,7 +48,16 @@ _SECOND_NAMES = {"graceful_timeout": "timeout_graceful_shutdown"}
 def load(
     flags: Mapping[str, Any], environment: Mapping[str, str], directory: Path, config: str | None = None
 ) -> Settings:
-    """The settings in force, validated.
+    """The settings in force, validated. Raises ConfigurationError; otherwise as `gathered`."""
+    settings = gathered(flags, environment, directory, config)
+    validate(settings)
+    return settings
+
+
+def gathered(
+    flags: Mapping[str, Any], environment: Mapping[str, str], directory: Path, config: str | None = None
+) -> Settings:
+    """The settings, for this machine or another one: whether they can be served here is not asked.
 
     `flags` holds what the command line gave, by field name, already read; `config` is --config;
     `directory` is where reuseport.toml and pyproject.toml are looked for. Raises ConfigurationError.
@@ -78,9 +87,7 @@ def load(
     if "port" in given and given["port"].place == "$PORT" and "host" not in given:
         # A platform that sets PORT sends its traffic from outside; gunicorn does the same.
         given["host"] = Given("0.0.0.0", Level.ENVIRONMENT, "$PORT")
-    settings = Settings(**{name: one.value for name, one in given.items()})
-    validate(settings)
-    return settings
+    return Settings(**{name: one.value for name, one in given.items()})
 
 
 def variables_of(name: str) -> tuple[str, ...]:
