@@ -150,7 +150,8 @@ class Load(set[Any]):
     def _forget(self, connection: Connection) -> None:
         self._newcomers.discard(connection)
         self._silent.discard(connection)
-        self._count_the_waiting()
+        # As `_count_the_waiting`, without the call.
+        self._waiting = len(self._newcomers) + len(self._silent) + self._full
 
     def forget(self) -> None:
         """Call every second: who has said nothing since the last call but one is not about to.
