@@ -110,12 +110,18 @@ def _importable(module: ModuleType) -> str:
 
 
 def _directory_of_the_script() -> str:
-    """Where the script lies; empty: there is none (-m, -c, a prompt), and the current directory counts."""
+    """Where the script lies; empty: there is none (-m, -c, a prompt), and the current directory counts.
+
+    As Python itself has it: a link that is the script is followed, links on the way there are not. One of
+    those may lead to the newest release, and elsewhere at the next reload.
+    """
     main = sys.modules["__main__"]
-    file = getattr(main, "__file__", None)
+    file: str | None = getattr(main, "__file__", None)
     if file is None or getattr(main, "__spec__", None) is not None:
         return ""
-    return str(Path(file).resolve().parent)
+    if os.path.islink(file):  # noqa: PTH114
+        file = os.path.join(os.path.dirname(file), os.readlink(file))  # noqa: PTH115, PTH118, PTH120
+    return os.path.dirname(os.path.abspath(file))  # noqa: PTH100, PTH120 - pathlib would keep a `..`, or resolve
 
 
 def _import_path() -> dict[str, str]:

@@ -13,6 +13,7 @@ from tests.admin.asking import Control
 from tests.conftest import PATIENCE, Launch
 from tests.papers import blocks, read
 from tests.whole.lines import settled, wait_until
+from tests.whole.test_running import ended
 
 GREETING = """
 from starlette.applications import Starlette
@@ -54,9 +55,12 @@ def test_the_script_serves(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/web.py").write_text(GREETING)
     (tmp_path / "serve.py").write_text(shown("run(").replace("127.0.0.1:8000", "127.0.0.1:0"))
-    with subprocess.Popen(
-        [sys.executable, "serve.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        subprocess.Popen(
+            [sys.executable, "serve.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        ) as server,
+        ended(server),
+    ):
         assert server.stderr is not None
         assert any("workers are ready" in line for line in server.stderr)
         server.send_signal(signal.SIGTERM)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -38,6 +40,16 @@ def scripted(directory: Path, source: str, name: str = "serve.py") -> Path:
     return place / name
 
 
+@contextlib.contextmanager
+def ended(server: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever fails, it is not waited for: the launcher is told to stop at once."""
+    try:
+        yield
+    finally:
+        if server.poll() is None:
+            server.send_signal(signal.SIGQUIT)
+
+
 def executed(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(script), *arguments],
@@ -58,9 +70,14 @@ def test_a_script_becomes_the_launcher_and_its_exit_status(tmp_path: Path) -> No
     )
     # Another one in the current directory is none of the script's.
     (tmp_path / "shopapp.py").write_text("raise ImportError('not this one')")
-    with subprocess.Popen(
-        [sys.executable, str(script)], stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as server:
+    (tmp_path / "current").symlink_to(script.parent)
+    script = tmp_path / "current" / script.name
+    with (
+        subprocess.Popen(
+            [sys.executable, str(script)], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        ) as server,
+        ended(server),
+    ):
         assert server.stderr is not None
         said = ""
         while "all 2 workers are ready" not in said:
