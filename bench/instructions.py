@@ -24,7 +24,7 @@ from bench.share import CONNECTIONS, REQUESTS, Served, closing, kept
 
 MARK = "getloadavg"
 """A function of the C library that nobody else calls: valgrind writes down its counts and begins anew."""
-WARM, SHORT, LONG = 40, 10, 30
+WARM, SHORT, LONG = 15, 5, 20
 """Rounds of CONNECTIONS requests."""
 WHO = ("uvicorn", "reuseport")
 
