@@ -152,7 +152,18 @@ def test_slots_have_theirs_and_later_ones_join_the_group(given: Given) -> None:
         assert ports.escrow(2)[0].getsockname() == ("127.0.0.1", port)
         assert ports.places("http") == [f"http://127.0.0.1:{port}"]
         assert set(ports.listening()) == {*(each.socket for each in given.found), ports.escrow(2)[0]}
+        ports.release()
+        # The manager's are the only copies now, but for the workers'.
+        assert list(ports.listening()) == []
     assert {each.socket.fileno() for each in given.found} == {-1}
+
+
+def test_a_stop_lets_go_also_of_those_that_no_slot_has_used(given: Given) -> None:
+    given.group(2)
+    with held([], join=False, inherited=given.found, named=False) as ports:
+        ports.escrow(0)
+        ports.release()
+        assert {each.socket.fileno() for each in given.found} == {-1}
 
 
 def test_a_refusal_leaves_nothing_open(given: Given) -> None:
@@ -184,7 +195,10 @@ except ConfigurationError as error:
     print(error)
 """
 
-LISTENER = "one = socket.create_server(('127.0.0.1', 0), reuse_port=True); os.dup2(one.fileno(), 3)"
+LISTENER = (
+    "one = socket.create_server(('127.0.0.1', 0), reuse_port=True);"
+    " os.dup2(one.fileno(), 3); os.set_inheritable(3, True)"
+)
 
 
 def passing(preparation: str, **environment: str) -> str:
