@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -23,6 +24,7 @@ async def app(
         await send({"type": "lifespan.shutdown.complete"})
         return
     for seconds in parse_qs(scope["query_string"].decode()).get("block", ()):
+        sys.stderr.write("the event loop is blocked\n")
         time.sleep(float(seconds))  # noqa: ASYNC251 - blocking the loop is the point
     said = {name: scope[name] for name in ("client", "server", "scheme")}
     said |= {"slot": os.environ["REUSEPORT_SLOT"], "generation": os.environ["REUSEPORT_GENERATION"]}
