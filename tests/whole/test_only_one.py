@@ -128,8 +128,14 @@ def test_a_drained_slot_gives_it_to_the_other_one(play: Play) -> None:
 def test_who_drains_and_does_not_leave_keeps_it_to_the_end(play: Play) -> None:
     slot, pid, _ = play.begins()
     assert play.control.ask("POST", f"/api/v1/slots/{slot}/drain")[0] == 202
-    play.server.wait_for(rf"worker in slot {slot} \(pid {pid}\) exited cleanly")
     assert play.begins()[0] != slot
+    play.server.wait_for_first(rf"worker in slot {slot} \(pid {pid}\) exited cleanly")
+    lines = play.server.lines
+    shut, begun = (
+        next(i for i, line in enumerate(lines) if re.search(sign, line))
+        for sign in (rf"slot {slot}: Waiting for application shutdown", rf"begins in slot {1 - slot}")
+    )
+    assert shut < begun, "until then it was in use"
     assert play.server.count("two at once") == 0
 
 
