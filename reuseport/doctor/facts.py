@@ -81,8 +81,6 @@ class Facts:
     """RLIMIT_NOFILE, soft and hard; -1: no limit."""
     occupants: Known[tuple[Occupant, ...]]
     systemd: Known[Systemd]
-    notifies: bool
-    """This release tells systemd when it serves (sd_notify(3))."""
     modules: Mapping[str, bool]
     """Whether uvloop and httptools can be had."""
     pools: Known[tuple[Pool, ...]] | None

@@ -48,7 +48,6 @@ def gather(settings: Settings, *, application: bool, root: Path = Path("/")) -> 
         open_files=_asked(lambda: resource.getrlimit(resource.RLIMIT_NOFILE)),
         occupants=_asked(lambda: tuple(_occupants(addresses))),
         systemd=systemd(root),
-        notifies=find_spec("reuseport.launcher.telling.notify") is not None,
         modules={name: find_spec(name) is not None for name in ("uvloop", "httptools")},
         pools=pools_of(settings) if application else None,
         threads=os.cpu_count() or 1,

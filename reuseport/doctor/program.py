@@ -27,10 +27,7 @@ def unit(facts: Facts) -> Line:
         if each.type == "notify-reload" and version < NOTIFY_RELOAD:
             text = f"{each.name} has Type=notify-reload, which systemd {version} does not know"
             return Line(topic, Grade.BAD, text, f"systemctl edit {each.name}: [Service] Type=notify")
-        if each.type.startswith("notify") and not facts.notifies:
-            text = f"{each.name} has Type={each.type}, and waits for a word that this release does not say"
-            return Line(topic, Grade.BAD, text, f"systemctl edit {each.name}: [Service] Type=exec")
-        if facts.notifies and not each.type.startswith("notify"):
+        if not each.type.startswith("notify"):
             wanted = "notify-reload" if version >= NOTIFY_RELOAD else "notify"
             text = f"{each.name} has Type={each.type}: systemd does not learn when it serves"
             return Line(topic, Grade.WARN, text, f"systemctl edit {each.name}: [Service] Type={wanted}")
