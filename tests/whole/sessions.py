@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 
 from tests.admin.asking import Control
-from tests.conftest import Launched
+from tests.conftest import PATIENCE, Launched
 from tests.whole.lines import Answer, Line, Lines
 
 HOW: dict[str, Callable[[str], tuple[str, str]]] = {
@@ -44,9 +45,14 @@ def opened(server: Launched, lines: Lines, sessions: int = 8) -> dict[str, str]:
     return found
 
 
-def away_from(lines: Sequence[Line], slot: str) -> Line:
-    """One of the connections, that is another slot's now."""
-    return next(line for line in lines if line.ask().who["slot"] != slot)
+def away_from(server: Launched, lines: Lines, slot: str) -> Line:
+    """A connection that another slot has accepted: opened until one is, for the busy accept none."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        [line] = lines.open(server.port, 1)
+        if line.ask().who["slot"] != slot:
+            return line
+        assert time.monotonic() < deadline, f"all connections go to slot {slot}"
 
 
 def counted(server: Launched) -> dict[str, int]:
