@@ -141,6 +141,9 @@ class Desk(enum.IntEnum):
     """... that belong to another slot, and were served here."""
     CERTIFICATE = 56
     """When the first of the worker's certificates ends, seconds since the epoch; 0: it has none."""
+    RESTING = 57
+    """Not 0: no connection is open and nothing is to be done, so the event loop turns once a second, or when
+    something comes. Means nothing beside a LOAD."""
 
 
 RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))

@@ -26,8 +26,8 @@ from reuseport.settings.table import Settings
 
 LATE_NS = 25_000_000
 """A worker with work beats every 10 ms: silent for so long, it is passed over."""
-STALE_NS = 1_000_000_000
-"""The same for a worker without work, which beats every 100 ms."""
+STALE_NS = 2_000_000_000
+"""The same for a worker without work, which beats once a second at rest."""
 
 WORDS = Words(
     row=ROW_WORDS,

@@ -17,7 +17,6 @@ import logging
 import os
 import random
 import signal
-import time
 
 from reuseport.history import Kind
 from reuseport.instance import Attach
@@ -25,10 +24,8 @@ from reuseport.launcher.affinity import Affinity
 from reuseport.launcher.balance import Balance
 from reuseport.launcher.beforehand import Beforehand
 from reuseport.launcher.deciding import events as ev
-from reuseport.launcher.deciding.burden import WINDOW
 from reuseport.launcher.deciding.ending import CUT_SHORT
 from reuseport.launcher.deciding.events import Event
-from reuseport.launcher.deciding.rebalancing import Move, Rebalancing
 from reuseport.launcher.deciding.slots import Policy
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.exclusion import Exclusion
@@ -49,14 +46,16 @@ from reuseport.launcher.watching.neighbours import Neighbours
 from reuseport.launcher.watching.readings import Readings
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.watching.tampering import Tampering
+from reuseport.launcher.watching.unevenness import Unevenness
 from reuseport.launcher.workforce import Workforce
 from reuseport.logs import Relay, give_files_to, reopen
-from reuseport.messages import Pass
 from reuseport.scoreboard import Desk
 from reuseport.settings.table import Settings
 
 TICK = 0.25
 """Seconds between looks at the heartbeats: a quarter of the time after which a loop counts as stalled."""
+CALM = 1.0
+"""The same while all workers rest, and beat as rarely. Who comes is told by the queues, and ends it."""
 LATE = 1.0
 """Seconds of lateness from which on the launcher blames itself: it was stopped, or the machine was."""
 REOPENING = 2.0
@@ -84,7 +83,6 @@ class Launcher:
         self.balance = balance
         self.relay = relay
         self.scoreboard = balance.scoreboard
-        self.rebalancing = Rebalancing()
         self.memory = MemoryWatch(settings.worker_max_rss)
         self.neighbours = Neighbours(ports, steered=balance.choice.steered)
         self.supervisor = Supervisor(policy, random.Random())
@@ -98,7 +96,9 @@ class Launcher:
         self._molds = Molds(self._loop, settings, identity)
         self._workforce = Workforce(self._loop, self._molds, self.totals, self.chronicle, self.feed)
         self.processes = self._workforce.processes
-        self.relief = Relief(self._loop, self.supervisor, self.processes, self.readings, self.feed)
+        self.relief = Relief(
+            self._loop, self.supervisor, self.processes, self.readings, self.feed, self._stir
+        )
         self.tampering = Tampering(
             self._loop, balance, settings.backlog, self._on_undone, alone=not settings.join
         )
@@ -134,9 +134,14 @@ class Launcher:
         self._notifier = Notifier(
             self._loop, self.supervisor, self.chronicle.history, settings.min_ready, os.environ
         )
+        self._unevenness = Unevenness(
+            self._loop, self.supervisor, self.processes, self.readings, self._orders.carry_out
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at = self._tick_at = 0.0
         """When the next look is due, whatever else wakes us before: that is the second."""
+        self._calm = False
+        """All workers rest."""
         self._broken: Exception | None = None
         """What ended us, if a callback of ours failed."""
 
@@ -177,8 +182,7 @@ class Launcher:
         self._on_signals()
         self.relief.begin()
         self._notifier.begin()
-        if self.settings.rebalance and not self.settings.ssl_certfile:  # what is encrypted cannot move
-            self._loop.call_later(WINDOW, self._rebalance)
+        self._be_watchful()
         self.feed(ev.Begin())
 
     def _operator(self) -> Operator:
@@ -276,10 +280,21 @@ class Launcher:
             self._tick_at = now
         # Not a whole TICK from here: events that follow each other closely would put off the looks for ever.
         self._wake_at = self._tick_at if due is None else min(due, self._tick_at)
+        self._set_timer()
+        self._loop.attempt(self._notifier.look)
+
+    def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(self._wake_at, self._on_timer)
-        self._loop.attempt(self._notifier.look)
+
+    def _stir(self) -> None:
+        """Somebody has come: look more often again."""
+        if self._calm and self.exit_code is None:
+            self._be_watchful()
+            self._tick_at = min(self._tick_at, self._loop.time() + TICK)
+            self._wake_at = min(self._wake_at, self._tick_at)
+            self._set_timer()
 
     def _on_timer(self) -> None:
         if self._loop.time() - self._wake_at > LATE:
@@ -295,7 +310,19 @@ class Launcher:
         grown = attempt(lambda: list(self.memory.look(self.processes.values(), self._loop.time())))
         for number, detail in grown or ():
             self.feed(ev.Outgrown(number, detail))
-        self.feed(self._tick())
+        tick = self._tick()
+        if self.supervisor.stage() == "serving" and len(tick.resting) == len(self.processes):
+            self._calm = True
+            self._tick_at += CALM - TICK
+            self._unevenness.pause()
+        else:
+            self._be_watchful()
+        self.feed(tick)
+
+    def _be_watchful(self) -> None:
+        self._calm = False
+        if self.settings.rebalance and not self.settings.ssl_certfile:  # what is encrypted cannot move
+            self._unevenness.begin()
 
     def _on_undone(self, slot: int | None, sentence: str) -> None:
         self.chronicle.note(Kind.TAMPERED, sentence, level="warning", slot=slot)
@@ -304,29 +331,16 @@ class Launcher:
             self.feed(ev.Unlistened(serving.number))
 
     def _tick(self) -> ev.Tick:
-        pulses, loads = {}, {}
+        pulses, loads, resting = {}, {}, set()
         for number, process in self.processes.items():
             place = process.spawn.slot, process.spawn.desk
             pulses[number] = self.readings.word(*place, Desk.HEARTBEAT)
             loads[number] = self.readings.word(*place, Desk.LOAD)
-        return ev.Tick(pulses, loads)
+            if self.readings.rests(*place):
+                resting.add(number)
+        return ev.Tick(pulses, loads, resting)
 
-    # ── live connections ──────────────────────────────────────────────────────────────────────────────
-
-    def _rebalance(self) -> None:
-        """Have those who are busiest pass connections on, if that makes anything better."""
-        self._loop.call_later(WINDOW, self._rebalance)
-        for move in self._loop.attempt(self._moves) or ():
-            self._orders.carry_out([ev.Tell(move.worker, Pass(move.count, move.slot))])
-
-    def _moves(self) -> list[Move]:
-        readings = {
-            slot.number: self.readings.of(worker, process.pid)
-            for slot in self.supervisor.slots.values()
-            if (worker := slot.serving()) is not None
-            and (process := self.processes.get(worker.number)) is not None
-        }
-        return self.rebalancing.look(readings, time.monotonic_ns())
+    # ── log files ─────────────────────────────────────────────────────────────────────────────────────
 
     def _reopen_logs(self) -> None:
         """Ours by the thread that writes there, and first: workers can open what we have made and given them.

@@ -174,8 +174,8 @@ async def serve(
         movable = not server.config.is_ssl and transferable(server.config.http_protocol_class)
         if settings.rescue and movable:
             rescue.start(loop)
-        looks = [*server.looks(), control.rebalancing.publish, memory.look, control.tell_held]
-        meter.start(loop, own, looks, rescue.expect)
+        on_publish = [*server.looks(), control.rebalancing.publish, memory.look, control.tell_held]
+        meter.start(loop, own, on_publish, server.tick, rescue.expect)
         control.start(loop)
         control.ready()
         if application.on_ready is not None:

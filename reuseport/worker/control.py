@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import signal
@@ -33,7 +34,7 @@ from reuseport.settings.table import Settings
 from reuseport.worker.departure import Departure
 from reuseport.worker.fostering import Fostering, Incoming
 from reuseport.worker.inbox import Inbox
-from reuseport.worker.meter import BEAT, Meter
+from reuseport.worker.meter import Meter
 from reuseport.worker.rebalancing import Rebalancing
 from reuseport.worker.rescue import Rescue
 from reuseport.worker.server import Server
@@ -82,7 +83,7 @@ class Control:
         loop.add_reader(self._channel.fileno(), self._on_readable)
         loop.add_signal_handler(signal.SIGUSR1, logs.reopen)
         if self._most_requests is not None:
-            self._count(self._most_requests)
+            self._meter.on_beat = functools.partial(self._count, self._most_requests)
 
     def ready(self) -> None:
         """The listeners accept."""
@@ -176,9 +177,8 @@ class Control:
         """Tell the launcher once when `most` requests are answered."""
         answered = self._server.server_state.total_requests
         if answered >= most:
+            self._meter.on_beat = None
             self._send(LimitReached(answered))
-        else:
-            self._loop.call_later(BEAT, self._count, most)
 
     def _send(self, message: Message, fds: list[int] | None = None) -> None:
         self._channel.send(message, fds or [])

@@ -64,6 +64,8 @@ class Inbox:
         self._socket.close()
 
     def _on_readable(self) -> None:
+        # Others look whether we turn while something is in here.
+        self._server.server_state.load.stir()
         for _ in range(AT_ONCE):
             if not self._room():
                 return

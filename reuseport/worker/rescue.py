@@ -42,6 +42,7 @@ was sent (`offspring`).
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import select
 import sys
@@ -70,8 +71,10 @@ FRESH = 0.2
 
 SLICE = 0.001
 """Seconds, where an application has made the switch interval so short that none could succeed."""
-TURNED = 1.0
-"""Seconds within which a sibling must have turned: at rest it does ten times."""
+LONG = 1e6
+"""Seconds until an alarm that is to be set anew before that."""
+TURNED = 2.0
+"""Seconds within which a sibling must have turned: at rest it does once in one."""
 
 _HEARTBEAT, _ANSWERED = int(Desk.HEARTBEAT), int(Desk.DURATION_SUM)
 
@@ -107,10 +110,14 @@ class Rescue:
         self._thread.start()
 
     def expect(self, seconds: float) -> None:
-        """The loop's next heartbeat is due in so many seconds: it is late LATE after that."""
+        """The loop's next heartbeat is due in so many seconds: late LATE after that. Infinity: never."""
         if self._thread is None:
             return
         now = time.monotonic_ns()
+        if seconds == math.inf:
+            self._overdue = now + int(LONG * 1e9)
+            self._alarm.set(LONG)
+            return
         if now - self._sampled_at >= SAMPLED * 1e9:
             self._sampled_at, self._waited = now, waited_for_cpu()
         self._last = self._done()
@@ -137,7 +144,7 @@ class Rescue:
     def _run(self) -> None:
         self._alarm.wait()
         while not self._ended:
-            done, now = self._done(), time.monotonic_ns()
+            overdue, done, now = self._overdue, self._done(), time.monotonic_ns()
             if done[1] != self._last[1]:
                 # It has answered since, so it is busy; whether still, the next look tells.
                 self._last = done
@@ -146,10 +153,12 @@ class Rescue:
             else:
                 # As much as it has waited for a CPU since the last sample, however much of it before that.
                 waited = min(waited_for_cpu() - self._waited, int(ALLOWANCE * 1e9))
-                silent_at = max(self._overdue, done[0] + waited + int(SILENT * 1e9))
+                silent_at = max(overdue, done[0] + waited + int(SILENT * 1e9))
             if now < silent_at:
                 self._alarm.set((silent_at - now) / 1e9)
-                self._alarm.wait()
+                # If the loop has set it meanwhile, ours may have taken the place of what rings sooner.
+                if self._overdue == overdue:
+                    self._alarm.wait()
             else:
                 self._stand_in(done)
 

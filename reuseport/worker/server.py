@@ -26,8 +26,6 @@ from reuseport.worker.gate import Gate
 from reuseport.worker.protocol.connection import State
 from reuseport.worker.unfinished import Unfinished, unfinished
 
-HEADERS_EVERY = 1.0
-"""Seconds between uvicorn's ticks: the Date header has a resolution of one second."""
 LOOK = 0.02
 """Seconds between looks at whether a leaving worker is done."""
 LINGER = 1.0
@@ -78,7 +76,8 @@ class Server(uvicorn.Server):
         """Under TLS, protocols of all connections: one has a transport only when its handshake is over."""
         self._departure: Departure | None = None
         self._patience = 0.0
-        self._drain_asked = asyncio.Event()
+        self._turn = asyncio.Event()
+        """For `main_loop`: a second has passed, or we are to drain."""
         self.on_terminate: Callable[[], None] = lambda: None
         """Called in the event loop when somebody wants this worker to go: by SIGTERM, or by `should_exit`."""
         self.on_waiting: Callable[[Unfinished], None] = lambda _: None
@@ -96,8 +95,14 @@ class Server(uvicorn.Server):
             return  # asked twice: the launcher's order and its end of file may cross
         self._departure = departure
         self._patience = timeout
-        self._drain_asked.set()
+        self._turn.set()
         self._tell_the_application()
+
+    def tick(self) -> None:
+        """Call it once a second: what uvicorn does so often is due. Not by a timer of our own: who rests is
+        woken once for everything.
+        """
+        self._turn.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
         """Lifespan startup, then bind, listen, and tell. Raises StartupError."""
@@ -200,12 +205,14 @@ class Server(uvicorn.Server):
         """uvicorn's, but woken at once to drain instead of looking ten times a second."""
         asked = False
         while self._departure is None:
+            self._turn.clear()
+            # The Date header has a resolution of one second.
             if await self.on_tick(0) and not asked:
                 # The application has set `should_exit`, as it may: it is replaced before it goes.
                 asked = True
                 self.on_terminate()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._drain_asked.wait(), HEADERS_EVERY)
+            if self._departure is None:
+                await self._turn.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
         """Leave: uvicorn's would close idle connections at once, and reset a client that just sends."""

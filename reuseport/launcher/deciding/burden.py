@@ -27,7 +27,9 @@ ROUNDS = 4
 """Times that all connections have been answered before it is known what a request costs. With fewer, twice in
 a row: the first time, some may be of before the last change."""
 SILENT_NS = 300_000_000
-"""From so long without a turn on, an event loop is blocked: an idle one beats every tenth of a second."""
+"""From so long without a turn on, an event loop is blocked: an idle one beats every tenth of a second ..."""
+RESTING_NS = 1_500_000_000
+"""... or at rest every second."""
 
 IN_FLIGHT = 0.8
 """Requests in flight from which on a worker is hot ..."""
@@ -45,11 +47,13 @@ RESTS, NEVER_RESTS = 0.8, 0.95
 class Reading:
     """What is known of the worker that serves a slot. Nanoseconds; `heartbeat` as `now` is counted.
 
-    `ready`: it may be given connections, as far as the launcher knows.
+    `ready`: it may be given connections, as far as the launcher knows. `rests`: it has nothing to do, and
+    beats once a second.
     """
 
     worker: int
     ready: bool
+    rests: bool
     heartbeat: int
     load: int
     work: int
@@ -163,7 +167,8 @@ class Seen:
 
         Not who is busy with something else, such as WebSockets: nobody knows what that comes to.
         """
-        turns = self.last.ready and now - self.last.heartbeat < SILENT_NS
+        silent = RESTING_NS if self.last.rests else SILENT_NS
+        turns = self.last.ready and now - self.last.heartbeat < silent
         understood = self._rounds >= ROUNDS or self._idle()
         return turns and understood and (self._share < BUSY or self.last.active > 0)
 

@@ -86,6 +86,10 @@ class Readings:
         """The same of all desks at which somebody sits."""
         return [self.word(slot, desk, word) for slot, desk in self._seats]
 
+    def rests(self, slot: int, desk: int) -> bool:
+        """The worker has nothing to do, has said so, and turns rarely."""
+        return bool(self.word(slot, desk, Desk.RESTING)) and not self.word(slot, desk, Desk.LOAD)
+
     def counters(self, slot: int, desk: int) -> Sequence[int]:
         """All that the worker at this desk has counted so far, in the order of COUNTERS."""
         seat = self._seats.get((slot, desk))
@@ -121,6 +125,7 @@ class Readings:
         return Reading(
             worker=worker.number,
             ready=worker.attends() and not worker.leaving,
+            rests=self.rests(*place),
             heartbeat=self.word(*place, Desk.HEARTBEAT),
             load=self.word(*place, Desk.LOAD),
             work=self.word(*place, Desk.WORK),
@@ -162,6 +167,8 @@ class Readings:
                 return LAST_MOMENT
             case Desk.PSS:
                 return MOST_BYTES
+            case Desk.RESTING:
+                return 1
             case _ if word in _AT_ONCE:
                 return MOST_AT_ONCE
             case _:

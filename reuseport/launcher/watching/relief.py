@@ -18,7 +18,10 @@ from reuseport.scoreboard import Desk
 
 
 class Relief:
-    """From `begin` to `close`. Owns the queues' descriptor; `feed` gets a Stuck for whoever is."""
+    """From `begin` to `close`. Owns the queues' descriptor; `feed` gets a Stuck for whoever is.
+
+    `on_somebody` is called when somebody has come, at most once in the rest of a Pace.
+    """
 
     def __init__(
         self,
@@ -27,12 +30,14 @@ class Relief:
         processes: Mapping[int, Process],
         readings: Readings,
         feed: Callable[[Event], None],
+        on_somebody: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._supervisor = supervisor
         self._processes = processes
         self._readings = readings
         self._feed = feed
+        self._on_somebody = on_somebody
         self._queues = Queues()
         self._released = False
 
@@ -58,6 +63,7 @@ class Relief:
     def _on_waiting(self) -> None:
         """The first client in any queue: whether it is still there in a moment says who is stuck."""
         self._loop.remove_reader(self._queues.fileno())
+        self._on_somebody()
         self._look()
 
     def _look(self) -> None:

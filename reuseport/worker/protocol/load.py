@@ -42,7 +42,7 @@ class Load(set[Any]):
     def __init__(self, desk: memoryview[int], row: memoryview[int]) -> None:
         super().__init__()
         self.on_work: Callable[[], None] | None = None
-        """Called when a request begins, if anybody wants to know."""
+        """Called when a request or a connection comes, if anybody wants to know."""
         self._now = _clock()
         self._due = 0
         """When the heartbeat is not fresh any more."""
@@ -114,6 +114,24 @@ class Load(set[Any]):
         desk[_LOAD] = self._running + self._waiting
         desk[_WORK] = self._work
 
+    def stir(self) -> None:
+        """Something has come that is not counted here, and a request may follow."""
+        self.beat()
+        if self.on_work is not None:
+            self.on_work()
+
+    def busy(self) -> bool:
+        """Something is to be done, or about to be: a request runs, or somebody has not asked yet."""
+        return bool(self._running or self._waiting)
+
+    def settled(self) -> bool:
+        """Nothing is known to be under way to us."""
+        return not self._excess
+
+    def even(self) -> bool:
+        """SETTLED is ASSIGNED, so with nobody in the accept queues there is nothing to settle."""
+        return self._row[SlotWord.ASSIGNED] == self._settled
+
     # ── connections that have not asked yet ───────────────────────────────────────────────────────────
 
     def arrive(self, connection: Connection, *, assigned: bool) -> None:
@@ -126,6 +144,8 @@ class Load(set[Any]):
         if assigned:
             # Last: in between it counts twice, which is better than not at all.
             desk[_SETTLED] = self._settled = self._settled + 1
+        if self.on_work is not None:
+            self.on_work()
 
     def ask(self, connection: Connection, task: Any) -> int:
         """Its first request begins; when."""

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reuseport.launcher.deciding import burden, rebalancing
-from reuseport.launcher.deciding.burden import DOUBT, WINDOW, Reading
+from reuseport.launcher.deciding.burden import DOUBT, WINDOW, Reading, Seen
 from reuseport.launcher.deciding.rebalancing import Move, Rebalancing
 
 SECOND = 1_000_000_000
@@ -34,6 +34,7 @@ class Worker:
     heartbeat: int
     costs: dict[int, float] = field(default_factory=dict)
     ready: bool = True
+    rests: bool = False
     blocked: bool = False
     orders: list[tuple[int, int, int]] = field(default_factory=list)
     """When to carry out, the slot, and how many."""
@@ -120,6 +121,7 @@ class Host:
         return Reading(
             worker=worker.number,
             ready=worker.ready,
+            rests=worker.rests,
             heartbeat=worker.heartbeat,
             load=len(worker.costs),
             work=int(worker.work),
@@ -209,6 +211,7 @@ def test_one_look_is_no_evidence() -> None:
 QUIET = Reading(
     worker=1,
     ready=True,
+    rests=False,
     heartbeat=0,
     load=0,
     work=0,
@@ -301,6 +304,15 @@ def test_who_cannot_take_gets_nobody(how: str) -> None:
     host.look(LONG)
     taken = {move.slot for _, _, move in host.moves}
     assert taken == {2}
+
+
+@pytest.mark.parametrize("rests", [False, True])
+def test_who_rests_beats_rarely_and_can_take_all_the_same(rests: bool) -> None:
+    seen = Seen(QUIET, 0)
+    for look in range(1, 5):
+        seen.take_in(replace(QUIET, rests=rests), look * LOOK_NS)
+    assert seen.takes(4 * LOOK_NS) is rests
+    assert not seen.takes(8 * LOOK_NS)
 
 
 def test_who_turns_again_and_is_ready_gets_his_share() -> None:

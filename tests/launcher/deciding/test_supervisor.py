@@ -40,6 +40,7 @@ class Play:
         """Everything decided so far."""
         self.beats = 0
         self.silent: set[int] = set()
+        self.resting: set[int] = set()
 
     def feed(self, event: Event, late: float = 0.0) -> list[Action]:
         actions = self.supervisor.handle(event, self.now, late)
@@ -77,7 +78,7 @@ class Play:
         self.now += seconds
         self.beats += 1
         pulses = {w.number: 0 if w.number in self.silent else self.beats for w in self.workers()}
-        return self.feed(ev.Tick(pulses, dict.fromkeys(pulses, 0)), late)
+        return self.feed(ev.Tick(pulses, dict.fromkeys(pulses, 0), self.resting & pulses.keys()), late)
 
     def wait(self, seconds: float) -> list[Action]:
         """Time goes on in steps of a quarter second, as in the launcher."""
@@ -309,6 +310,26 @@ def test_a_lone_worker_has_nobody_to_foster_its_slot() -> None:
 
 
 # ── silence ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_who_rests_may_be_silent_for_as_long_as_it_rests_longer() -> None:
+    play = Play(policy(2)).begin().served()
+    play.tick(0.25)
+    play.resting = {1, 2}
+    play.silent.add(2)
+    play.supervisor.workers[2].pulse = 0
+    play.wait(1.75)
+    assert play.phase(2) is Phase.READY
+    play.wait(0.25)
+    assert play.phase(2) is Phase.STALLED
+    play.silent.clear()
+    play.wait(0.25)
+    assert play.phase(2) is Phase.READY
+    play.resting.clear()
+    play.silent.add(2)
+    play.supervisor.workers[2].pulse = 0
+    play.wait(1.0)
+    assert play.phase(2) is Phase.STALLED
 
 
 def test_a_hang_is_stalled_then_aborted_then_killed_and_replaced_at_once() -> None:

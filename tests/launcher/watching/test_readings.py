@@ -71,6 +71,7 @@ def test_a_reading_has_the_words_of_the_workers_own_desk(scoreboard: Scoreboard,
     assert replace(reading, awake=None) == Reading(
         worker=7,
         ready=True,
+        rests=False,
         heartbeat=100 + Desk.HEARTBEAT,
         load=100 + Desk.LOAD,
         work=100 + Desk.WORK,
@@ -223,3 +224,13 @@ def test_whatever_is_written_rebalancing_gets_figures_that_can_be(
             last = seen
             for move in rebalancing.look(seen, clock.now):
                 assert move.count > 0
+
+
+def test_who_rests_has_said_so_and_has_nothing_to_do(scoreboard: Scoreboard) -> None:
+    readings = Readings(scoreboard)
+    readings.sit(1, 1)
+    assert not readings.rests(1, 1)
+    scribble(scoreboard, 1, 1, Desk.RESTING, 1)
+    assert readings.rests(1, 1)
+    scribble(scoreboard, 1, 1, Desk.LOAD, 1)
+    assert not readings.rests(1, 1)

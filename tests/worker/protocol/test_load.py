@@ -120,15 +120,18 @@ def test_a_request_that_ended_at_a_moment_gone_by_takes_nothing_back() -> None:
     assert worker.desk[Desk.LOAD] == 1
 
 
-def test_the_first_request_after_a_rest_is_told() -> None:
+def test_what_comes_after_a_rest_is_told() -> None:
     worker = Worker()
     told: list[int] = []
     worker.load.on_work = lambda: told.append(worker.desk[Desk.LOAD])
     worker.load.beat()
-    worker.arrive()
     assert told == []
+    worker.arrive()
+    assert told == [1]
     worker.load.add("task")
-    assert told == [2]
+    assert told == [1, 2]
+    worker.load.stir()
+    assert told == [1, 2, 2]
 
 
 # ── settling ──────────────────────────────────────────────────────────────────────────────────────────
