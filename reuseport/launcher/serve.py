@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ from reuseport.launcher.balance import chosen
 from reuseport.launcher.deciding.slots import Policy
 from reuseport.launcher.execution import refuse_what_does_not_fit
 from reuseport.launcher.host.identity import give_up, identity_of
-from reuseport.launcher.host.limits import auto_workers, host_limits
+from reuseport.launcher.host.limits import Room, auto_workers, host_limits, reload_room
 from reuseport.launcher.host.pidfile import PidFile
 from reuseport.launcher.launcher import Launcher
 from reuseport.launcher.telling import multiprocess
@@ -29,6 +30,10 @@ from reuseport.settings.table import Settings
 
 SPARE_SLOTS = 64
 """How far SIGTTIN can scale beyond --workers: the scoreboard is sized once."""
+
+AWAITED = 1.0
+"""Seconds that a reload waits for a predecessor to be gone before it goes on. Not for its streams: slot after
+slot it would be the graceful timeout each."""
 
 log = logging.getLogger("reuseport")
 
@@ -51,14 +56,14 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
     refuse_what_does_not_fit(settings)
     _warn_of_what_all_can_read()
     identity = identity_of(settings)
-    workers = settings.workers
+    workers, limits = settings.workers, host_limits()
     with contextlib.ExitStack() as stack:
         held = stack.enter_context(
             ports.held(settings.binds(), settings.join, passed(os.environ), named=settings.names_address())
         )
         workers = workers_for(held.passed(), workers)
         if workers == "auto":
-            decision = auto_workers(host_limits())
+            decision = auto_workers(limits)
             log.info(decision.reasoning)
             workers = decision.workers
         if settings.pid_file is not None:
@@ -66,7 +71,10 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
             pid_file.write()
             stack.callback(pid_file.remove)
         multiprocess.prepare(os.environ, identity)
-        policy = policy_of(settings, workers, held.passed(), held.most_slots())
+        room = reload_room(limits, workers, settings.reload_at_once)
+        if room.reasoning:
+            log.info(room.reasoning)
+        policy = policy_of(settings, workers, room, held.passed(), held.most_slots())
         balance = stack.enter_context(chosen(settings, workers, policy.capacity, len(held.endpoints())))
         affinity = stack.enter_context(sticking(settings, workers, policy.capacity))
         if balance.choice.rule == "cpu":
@@ -88,7 +96,9 @@ def _warn_of_what_all_can_read() -> None:
         )
 
 
-def policy_of(settings: Settings, workers: int, opened: int = 0, most: int | None = None) -> Policy:
+def policy_of(
+    settings: Settings, workers: int, room: Room, opened: int = 0, most: int | None = None
+) -> Policy:
     """What the supervisor needs to know of the settings.
 
     `opened` slots have listeners that listen; `most` is how many slots can have any.
@@ -106,4 +116,6 @@ def policy_of(settings: Settings, workers: int, opened: int = 0, most: int | Non
         startup_timeout=settings.startup_timeout,
         lifetime=settings.worker_lifetime,
         lifetime_jitter=settings.worker_lifetime_jitter,
+        reload_at_once=room.at_once,
+        awaited=math.inf if room.strictly else AWAITED,
     )

@@ -113,6 +113,9 @@ class Settings:
         "Fork workers from a process that has imported what they share.",
         "--mold/--no-mold",
     )
+    reload_at_once: int = _workers(
+        1, integer(1), "Slots that a reload replaces at a time: so many more workers there are meanwhile."
+    )
     startup_timeout: float = _workers(60.0, DURATION, "Kill a worker that is not ready in time; 0 = never.")
     worker_timeout: float = _workers(
         30.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import ssl
@@ -48,6 +49,22 @@ def test_every_worker_is_replaced_and_no_new_connection_fails(launch: Launch) ->
     # The slot's listener outlives its worker: the very same socket listens.
     assert listeners(server.port) == sockets
     assert len(sockets) == 2
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_reload_adds_no_more_workers_than_it_may(launch: Launch, at_once: int) -> None:
+    flags = ("--workers", "6", "--no-access-log", "--log-level", "debug", "--reload-at-once", str(at_once))
+    server = launch("plain:app", *flags).ready(6)
+    server.signal(HUP)
+    server.wait_for("generation 2 serves in every slot")
+    wait_for_lines(server, EXITED, 6)
+    added = most = 0
+    for line in server.output.partition("generation 2, 6 slots")[2].splitlines():
+        added += bool(re.search(r"slot \d starts \(generation 2\)", line)) - bool(re.search(EXITED, line))
+        most = max(most, added)
+    assert 1 <= most <= at_once
+    assert fewest_ready(server) == 6
     assert server.stop() == 0
 
 

@@ -8,7 +8,7 @@ slots        the supervisor's data, and the questions that it asks of it
 roster       who is there, and what is done to one worker
 looking      whom to ask what they execute, because they take long
 silence      whose event loop turns, and whose does not
-rollout      replacements that are planned: start before stop, one at a time
+rollout      replacements that are planned: start before stop, few at a time
 ending       the end of the server, once it is decided
 fostering    who accepts for whom
 rebalancing  who hands connections to whom

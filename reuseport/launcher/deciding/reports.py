@@ -131,9 +131,10 @@ def gives_up() -> Report:
     return Report("error", Kind.COULD_NOT_START, "no worker became ready: giving up")
 
 
-def reload_begun(generation: int, slots: int) -> Report:
+def reload_begun(generation: int, slots: int, at_once: int) -> Report:
     """A reload."""
-    text = f"reload: generation {generation}, {slots} slots, one at a time"
+    few = "one" if at_once == 1 else at_once
+    text = f"reload: generation {generation}, {slots} slots, {few} at a time"
     return Report("info", Kind.RELOAD_BEGUN, text, generation=generation)
 
 

@@ -1,18 +1,20 @@
-"""What is planned: replacements that start before they stop, one at a time. No I/O here.
+"""What is planned: replacements that start before they stop, few at a time. No I/O here.
 
-A swap is one slot's planned replacement; a reload is a swap for every slot. Recycles wait behind a reload,
+A swap is one slot's planned replacement; a reload is a swap for every slot, `reload_at_once` at a time: so
+many workers are there beside those that serve, whether they start or still drain. Recycles wait behind it,
 which fulfils those of the slots it replaces; if it is aborted they are still wanted. A reload that
 is asked for during another follows it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from reuseport.launcher.deciding import reports
 from reuseport.launcher.deciding.events import Reason
-from reuseport.launcher.deciding.phases import SERVING
+from reuseport.launcher.deciding.phases import SERVING, Phase
 from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import Slot, Worker
 
@@ -61,7 +63,8 @@ class Rollout:
         begun = [swap for swap in self.swaps if swap.successor is not None]
         waiting = [swap for swap in self.swaps if swap.successor is None]
         self.swaps = [*begun, *(Swap(slot, Reason.RELOAD, now) for slot in slots), *waiting]
-        self._roster.report(reports.reload_begun(self._last, len(slots)))
+        at_once = self._roster.policy.reload_at_once
+        self._roster.report(reports.reload_begun(self._last, len(slots), at_once))
 
     def settle(self, now: float) -> None:
         """Declare the reload done when no swap of it is left."""
@@ -93,6 +96,12 @@ class Rollout:
         slots = self._roster.wanted()
         reloaded = sum(self._roster.slot(number, self.newest()).generation == generation for number in slots)
         self._roster.report(reports.reload_aborted(generation, why, self.current, reloaded, len(slots)))
+        for swap in self.swaps:
+            begun = swap.reason is Reason.RELOAD and swap.successor is not None
+            brother = self._roster.workers.get(swap.successor or 0) if begun else None
+            # Who listens may have clients by now, and is ready in a moment: as if it had been before.
+            if brother is not None and brother.phase is Phase.STARTING and not brother.listens:
+                self._roster.terminate(brother, now)
         self._end(now)
 
     def _end(self, now: float) -> None:
@@ -123,12 +132,20 @@ class Rollout:
         self._keep(lambda swap: swap.slot != slot)
 
     def next(self, slots: Callable[[int], Slot], now: float) -> Swap | None:
-        """The swap to start now; none while another one runs."""
-        if any(swap.successor is not None for swap in self.swaps):
+        """The swap to start now, if there is room for one more."""
+        running = sum(swap.successor is not None for swap in self.swaps)
+        if running + len(self._roster.replaced(now)) >= self._roster.policy.reload_at_once:
             return None
         # A recycle whose worker meanwhile died is done: the restart replaces it.
         self._keep(lambda swap: swap.reason is Reason.RELOAD or slots(swap.slot).serving() is not None)
-        startable = [swap for swap in self.swaps if swap.startable(slots(swap.slot), now)]
+        # Of recycles there is one at a time: nobody waits for them.
+        startable = [
+            swap
+            for swap in self.swaps
+            if swap.successor is None
+            and (swap.reason is Reason.RELOAD or not running)
+            and swap.startable(slots(swap.slot), now)
+        ]
         return min(startable, key=lambda swap: _turn(swap, slots(swap.slot)), default=None)
 
     def close(self) -> None:
@@ -158,7 +175,13 @@ class Rollout:
 
     def deadlines(self) -> Iterator[float]:
         """When swaps that wait may be started."""
-        return (swap.not_before for swap in self.swaps if swap.successor is None)
+        waiting = [swap for swap in self.swaps if swap.successor is None]
+        yield from (swap.not_before for swap in waiting)
+        awaited = self._roster.policy.awaited
+        if waiting and awaited < math.inf:
+            for worker in self._roster.workers.values():
+                if worker.drains_since is not None:
+                    yield worker.drains_since + awaited
 
     def _keep(self, wanted: Callable[[Swap], bool]) -> None:
         self.swaps = [swap for swap in self.swaps if wanted(swap)]

@@ -61,6 +61,7 @@ class Roster:
     def let_drain(self, worker: Worker, now: float) -> None:
         """It drains by itself."""
         worker.phase = after(worker.phase, Cue.DRAIN)
+        worker.drains_since = now
         worker.deadline = now + self.policy.graceful_timeout + self.policy.kill_grace
 
     def let_shut_down(self, worker: Worker, limit: float, now: float) -> None:
@@ -206,6 +207,16 @@ class Roster:
             number
             for number in range(self.target)
             if number not in self.slots or not self.slots[number].drained
+        ]
+
+    def replaced(self, now: float) -> list[Worker]:
+        """Who was, and is still awaited: it drains, and its successor serves."""
+        return [
+            worker
+            for number in self.wanted()
+            if self.served(number)
+            for worker in self.slots[number].workers
+            if worker.drains_since is not None and now < worker.drains_since + self.policy.awaited
         ]
 
     def heirs(self) -> tuple[int, ...]:

@@ -39,6 +39,10 @@ class Policy:
     startup_timeout: float = 60.0
     lifetime: float = 0.0
     lifetime_jitter: float = 0.0
+    reload_at_once: int = 1
+    """Slots: how many workers a reload may add to those that serve."""
+    awaited: float = 0.0
+    """For so long a worker that was replaced counts among them while it drains; inf: until it is gone."""
 
     # From here on nobody has needed a flag yet.
     last_look: float = 1.0  # before patience ends, so that the log can say what it ended with
@@ -92,6 +96,7 @@ class Worker:
     """When to ask what it executes, because it takes long."""
     where: str = ""
     """What it executed when it was last asked; empty: it is not known."""
+    drains_since: float | None = None
     looked_at: bool = False
     """It has been told that it takes long to start."""
     stuck_at: float | None = None

@@ -330,9 +330,8 @@ class Supervisor:
                 starting += 1
 
     def _start_swap(self, now: float) -> None:
-        """Start the next planned replacement; there is one at a time."""
-        swap = self._rollout.next(self._slot, now)
-        if swap is not None:
+        """Start the next planned replacements, as many as there is room for."""
+        while (swap := self._rollout.next(self._slot, now)) is not None:
             slot = self._slot(swap.slot)
             reload = self._rollout.generation if swap.reason is Reason.RELOAD else None
             swap.successor = self._roster.spawn(slot, reload or slot.generation, swap.reason, now).number

@@ -47,14 +47,45 @@ def auto_workers(limits: Limits) -> Decision:
         # Rounded up: half a CPU of quota is idle CPU time unless somebody is there to use it.
         rooms.append(math.ceil(limits.cpu_quota))
         reasons.append(f"cgroup quota {_cpus(limits.cpu_quota)}")
-    bounds = ((limits.memory_limit, "memory limit"), (limits.ram, "RAM"))
-    if known := [(memory, name) for memory, name in bounds if memory is not None]:
-        memory, name = min(known)
+    if (least := _least_memory(limits)) is not None:
+        memory, name = least
         rooms.append(max(1, memory // MEMORY_PER_WORKER))
         reasons.append(f"{name} {_bytes(memory)} allows {rooms[-1]}")
     reasons += [f"could not tell: {why}" for why in limits.unknown]
     workers = max(1, min(rooms))
     return Decision(workers, f"--workers auto: {workers} ({', '.join(reasons)})")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many workers a reload may add, and the line for the log where that is fewer than asked for.
+
+    `strictly`: memory is short, so none that was replaced may still be there when the next one starts.
+    """
+
+    at_once: int
+    strictly: bool
+    reasoning: str = ""
+
+
+def reload_room(limits: Limits, workers: int, at_once: int) -> Room:
+    """As many as asked for; one, and strictly so, where memory would not hold them by the same arithmetic."""
+    least = _least_memory(limits)
+    if least is None or (workers + at_once) * MEMORY_PER_WORKER <= least[0]:
+        return Room(at_once, strictly=False)
+    memory, name = least
+    rule = "a reload starts one worker at a time, and the next when the predecessor is gone"
+    return Room(
+        1,
+        strictly=True,
+        reasoning=f"{rule}: {name} {_bytes(memory)} has no room for {workers + at_once} workers"
+        f" of {_bytes(MEMORY_PER_WORKER)}",
+    )
+
+
+def _least_memory(limits: Limits) -> tuple[int, str] | None:
+    bounds = ((limits.memory_limit, "memory limit"), (limits.ram, "RAM"))
+    return min(((memory, name) for memory, name in bounds if memory is not None), default=None)
 
 
 def host_limits(root: Path = Path("/")) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 
@@ -405,6 +406,59 @@ def test_a_reload_goes_slot_by_slot_start_before_stop() -> None:
     assert play.generations() == {0: 2, 1: 2, 2: 2}
     for old in (1, 2, 3):
         assert not spawns(play.exits(old))
+
+
+def test_a_reload_replaces_as_many_slots_at_a_time_as_it_may() -> None:
+    play = Play(policy(5, reload_at_once=2)).begin().served()
+    assert [slot for slot, _ in spawns(play.feed(ev.ReloadRequested()))] == [0, 1]
+    assert "5 slots, 2 at a time" in texts(play.actions)
+    assert spawns(play.ready(7)) == [(2, Reason.RELOAD)]
+    assert spawns(play.ready(6)) == [(3, Reason.RELOAD)]
+    assert spawns(play.ready(8)) == [(4, Reason.RELOAD)]
+    play.ready(9, 10)
+    assert play.generations() == dict.fromkeys(range(5), 2)
+
+
+def test_who_was_replaced_counts_while_it_drains_but_not_for_long() -> None:
+    play = Play(policy(3, awaited=1.0)).begin().served()
+    play.feed(ev.ReloadRequested())
+    assert not spawns(play.ready(4))
+    assert spawns(play.exits(1)) == [(1, Reason.RELOAD)]
+    play.ready(5)
+    # It has a stream.
+    assert play.seconds_until(ev.Spawn) == 1.0
+    play.ready(6)
+    assert play.generations() == {0: 2, 1: 2, 2: 2}
+
+
+def test_where_memory_is_short_nobody_starts_before_the_predecessor_is_gone() -> None:
+    play = Play(policy(2, awaited=math.inf)).begin().served()
+    play.feed(ev.ReloadRequested())
+    play.ready(3)
+    assert not spawns(play.wait(play.policy.graceful_timeout))
+    play.hear(1, ShuttingDown(0))
+    assert not spawns(play.wait(5.0))
+    assert spawns(play.exits(1)) == [(1, Reason.RELOAD)]
+
+
+def test_a_failed_successor_takes_the_others_of_its_reload_with_it_unless_they_listen() -> None:
+    play = Play(policy(4, reload_at_once=3)).begin().served()
+    play.feed(ev.ReloadRequested())
+    play.hear(6, Listens())
+    actions = play.exits(5)
+    assert "reload to generation 2 aborted" in texts(actions)
+    assert terminated(actions) == [7]
+    play.exits(7)
+    play.ready(6)
+    assert play.generations() == {0: 1, 1: 2, 2: 1, 3: 1}
+    assert not spawns(play.wait(60.0))
+
+
+def test_recycles_stay_one_at_a_time() -> None:
+    play = Play(policy(3, reload_at_once=3)).begin().served()
+    assert spawns(play.hear(1, LimitReached(9))) == [(0, Reason.MAX_REQUESTS)]
+    assert not spawns(play.hear(2, LimitReached(9)))
+    assert spawns(play.ready(4)) == [(1, Reason.MAX_REQUESTS)]
 
 
 @pytest.mark.parametrize("in_time", [True, False])

@@ -7,6 +7,7 @@ falls silent, leaves, reaches a limit or dies whenever hypothesis likes; only a 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
@@ -25,8 +26,10 @@ from hypothesis.stateful import (
 
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding import reports
+from reuseport.launcher.deciding.ending import Ending
 from reuseport.launcher.deciding.events import Action, Event, Reason
 from reuseport.launcher.deciding.phases import SERVING, Phase
+from reuseport.launcher.deciding.rollout import Rollout
 from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import DESKS, Policy, Slot, Worker
 from reuseport.launcher.deciding.supervisor import Supervisor
@@ -45,6 +48,7 @@ from reuseport.messages import (
 
 CAPACITY = 5
 RECYCLES = [Reason.MAX_REQUESTS, Reason.MAX_RSS]
+PLANNED = {Reason.RELOAD, Reason.LIFETIME, Reason.RESTART, *RECYCLES}
 
 
 class World(RuleBasedStateMachine):
@@ -60,6 +64,8 @@ class World(RuleBasedStateMachine):
         at_once=st.integers(1, 4),
         shutdown=st.sampled_from([None, 0.0, 4.0]),
         passed=st.booleans(),
+        reload_at_once=st.integers(1, 3),
+        awaited=st.sampled_from([0.0, 1.0, math.inf]),
     )
     def launch(
         self,
@@ -69,6 +75,8 @@ class World(RuleBasedStateMachine):
         lifetime: float,
         at_once: int,
         shutdown: float | None,
+        reload_at_once: int,
+        awaited: float,
         passed: bool = False,
     ) -> None:
         self.now = 1000.0
@@ -84,6 +92,8 @@ class World(RuleBasedStateMachine):
             startup_timeout=9.0,
             lifetime=lifetime,
             lifetime_jitter=5.0,
+            reload_at_once=reload_at_once,
+            awaited=awaited,
         )
         self.supervisor = self.supervisor_class(self.policy, random.Random(seed))
         self.alive: dict[int, ev.Spawn] = {}
@@ -91,6 +101,8 @@ class World(RuleBasedStateMachine):
         self.killed: set[int] = set()
         self.drained_out: set[int] = set()
         """Their lifespan shutdown runs."""
+        self.drains: dict[int, float] = {}
+        """Who was told to, and when."""
         self.silent: set[int] = set()
         self.fostering: set[tuple[int, int]] = set()
         self.escrow = set(range(self.policy.opened))
@@ -123,12 +135,15 @@ class World(RuleBasedStateMachine):
                 assert worker not in self.alive
                 assert desk not in {spawn.desk for spawn in self.alive.values() if spawn.slot == slot}
                 self.alive[worker] = action
+                if self.replaces(self.supervisor.workers[worker]):
+                    assert self.added() <= self.policy.reload_at_once, "a reload adds so many workers"
             case ev.Tell(worker, Drain(_, ())) if phases[worker] is Phase.DRAINING:
                 assert stopping, "only then it loses its heirs"
             case ev.Tell(worker, Drain(_, heirs)):
                 assert worker in self.alive
                 assert phases[worker] in SERVING or worker in self.ready, "only who serves is drained"
                 assert stopping or heirs, "a connection has somewhere to go"
+                self.drains[worker] = self.now
                 self.fostering = {pair for pair in self.fostering if pair[0] != worker}
                 self.check_drain(self.alive[worker].slot, worker, stopping)
             case ev.Terminate(worker):
@@ -163,6 +178,27 @@ class World(RuleBasedStateMachine):
                 self.exit_code = code
             case ev.Report():
                 pass
+
+    def replaces(self, worker: Worker) -> bool:
+        """It starts where another one serves."""
+        return (
+            worker.phase is Phase.STARTING
+            and worker.reason in PLANNED
+            # With nobody to replace it is a start like any other: its slot was scaled away, and is back.
+            and self.supervisor.slots[worker.slot].serving() is not None
+            and worker.slot in self.wanted()
+        )
+
+    def added(self) -> int:
+        """Workers that planned replacements have added: they start, or were replaced and still drain."""
+        starting = sum(map(self.replaces, self.supervisor.workers.values()))
+        draining = [
+            number
+            for number, since in self.drains.items()
+            if number in self.alive and self.now < since + self.policy.awaited
+        ]
+        served = {slot.number for slot in self.supervisor.slots.values() if slot.serving() is not None}
+        return starting + sum(self.alive[number].slot in served & set(self.wanted()) for number in draining)
 
     def check_drain(self, slot: int, worker: int, stopping: bool) -> None:
         if stopping or self.supervisor._ending.decided or slot not in self.wanted():
@@ -376,18 +412,18 @@ class World(RuleBasedStateMachine):
             assert sum(worker.phase in SERVING for worker in slot.workers) <= 1
 
     @invariant()
-    def one_planned_replacement_at_a_time(self) -> None:
-        planned = {Reason.RELOAD, Reason.LIFETIME, Reason.RESTART, *RECYCLES}
-        overlaps = [
-            worker
-            for worker in self.supervisor.workers.values()
-            if worker.phase is Phase.STARTING
-            and worker.reason in planned
-            # With nobody to replace it is a start like any other: its slot was scaled away, and is back.
-            and self.supervisor.slots[worker.slot].serving() is not None
-            and worker.slot in self.wanted()
-        ]
-        assert len(overlaps) <= 1
+    def planned_replacements_are_few_at_a_time(self) -> None:
+        overlaps = [worker for worker in self.supervisor.workers.values() if self.replaces(worker)]
+        assert len(overlaps) <= self.policy.reload_at_once
+        assert sum(worker.reason is not Reason.RELOAD for worker in overlaps) <= 1
+
+    @invariant()
+    def who_starts_is_waited_for(self) -> None:
+        """A reload that is given up starts nobody any more, but for who may have clients."""
+        awaited = {swap.successor for swap in self.supervisor._rollout.swaps}
+        for worker in self.supervisor.workers.values():
+            if self.replaces(worker) and not worker.listens:
+                assert worker.number in awaited
 
     @invariant()
     def everybody_serves_or_has_a_deadline(self) -> None:
@@ -543,6 +579,7 @@ class Misled(Supervisor):
     def __init__(self, policy: Policy, rng: random.Random) -> None:
         super().__init__(policy, rng)
         self._roster = self.roster(policy)
+        self._rollout, self._ending = Rollout(self._roster), Ending(self._roster)
 
 
 class DrainsBeforeReady(Supervisor):
@@ -566,6 +603,34 @@ class ForgetsTheDesk(Misled):
             assert isinstance(spawn, ev.Spawn)
             self.actions.append(ev.Spawn(spawn.worker, spawn.slot, 0, spawn.generation, spawn.reason))
             return worker
+
+
+class ReloadsAllAtOnce(Supervisor):
+    """However few slots a reload may replace at a time."""
+
+    def _start_swap(self, now: float) -> None:
+        super()._start_swap(now)
+        for swap in self._rollout.swaps:
+            slot = self._slot(swap.slot)
+            if swap.reason is Reason.RELOAD and swap.successor is None and swap.startable(slot, now):
+                swap.successor = self._roster.spawn(slot, self._rollout.newest(), swap.reason, now).number
+
+
+class AwaitsNobody(Misled):
+    """Who was replaced and drains does not count, so a reload holds any number of workers."""
+
+    class roster(Roster):  # noqa: N801 - an attribute, spelt where it is used
+        def replaced(self, now: float) -> list[Worker]:
+            return []
+
+
+class ForgetsTheBrothers(Misled):
+    """A reload that one successor has failed goes on with the others."""
+
+    class roster(Roster):  # noqa: N801 - as above
+        def terminate(self, worker: Worker, now: float) -> None:
+            if worker.reason is not Reason.RELOAD or self.slots[worker.slot].serving() is None:
+                super().terminate(worker, now)
 
 
 class Crowds(Supervisor):
@@ -703,6 +768,9 @@ class ForgivesNobody(Misled):
 
 
 BUGS = [
+    ReloadsAllAtOnce,
+    AwaitsNobody,
+    ForgetsTheBrothers,
     KillsNobody,
     AsksAgain,
     ForgivesNobody,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reuseport.launcher.host.limits import Limits, auto_workers, host_limits
+from reuseport.launcher.host.limits import Limits, Room, auto_workers, host_limits, reload_room
 
 GIB = 1024**3
 V1_UNLIMITED = "9223372036854771712\n"
@@ -296,3 +296,35 @@ def test_nothing_in_a_kernel_file_is_a_crash(
         root = plant(tmp_path_factory.getbasetemp() / "garbled", files)
         (root / garbled).write_bytes(files[garbled].encode() + content)
         assert auto_workers(host_limits(root)).workers >= 1
+
+
+# ── what a reload may add ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("limits", "at_once", "strictly"),
+    [
+        (Limits(2), 4, False),
+        (Limits(2, ram=2 * GIB), 4, False),
+        (Limits(2, ram=64 * GIB, memory_limit=GIB), 4, True),
+        (Limits(2, ram=GIB, memory_limit=64 * GIB), 4, True),
+        (Limits(2, memory_limit=GIB), 2, False),
+        (Limits(2, memory_limit=GIB), 3, True),
+    ],
+)
+def test_where_memory_is_short_a_reload_adds_one_worker_whatever_it_may(
+    limits: Limits, at_once: int, strictly: bool
+) -> None:
+    room = reload_room(limits, 6, at_once)
+    if not strictly:
+        assert room == Room(at_once, strictly=False)
+    else:
+        assert (room.at_once, room.strictly) == (1, True)
+        assert f"1.0 GiB has no room for {6 + at_once} workers of 128 MiB" in room.reasoning
+
+
+def test_one_at_a_time_is_strict_where_not_even_one_more_fits() -> None:
+    auto = auto_workers(Limits(64, memory_limit=GIB))
+    assert auto.workers == 8
+    assert reload_room(Limits(64, memory_limit=GIB), 8, 1).strictly
+    assert not reload_room(Limits(64, memory_limit=GIB), 7, 1).strictly
