@@ -103,9 +103,7 @@ class Running:
 
     def accepted(self, pid: int) -> int:
         """Connections of clients that this worker holds. Exact only while it is stopped."""
-        held = {link for link in (_link(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()) if link}
-        connections = {f"socket:[{inode}]" for _, inode in _sockets(self.port, _CONNECTED)}
-        return len(held & connections)
+        return accepted(pid, self.port)
 
     def held(self, pid: int) -> int:
         """Stop a worker that is to be killed: how many connections will die with it."""
@@ -161,6 +159,13 @@ def running(
         one.server.line(contestant.ready)
         one.wait_for(workers)
         yield one
+
+
+def accepted(pid: int, port: int) -> int:
+    """Connections to a port of ours that this process holds. Exact only while it is stopped."""
+    held = {link for link in (_link(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()) if link}
+    connections = {f"socket:[{inode}]" for _, inode in _sockets(port, _CONNECTED)}
+    return len(held & connections)
 
 
 def _link(descriptor: Path) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from bench.kit.comparison import Row
 from bench.kit.results import Claim, Metric
-from bench.rows import apart, article, kept, losses, openloop, start, throughput
+from bench.rows import apart, article, kept, losses, many, openloop, start, throughput
 from bench.rows.figures import CPU, P50, P99, P999, RATE, SLOWEST
 from bench.served import field
 from bench.served.field import (
@@ -281,5 +281,25 @@ ROWS = (
             NODE_TURNS,
         ),
         (REUSEPORT, UVICORN, GRANIAN),
+    ),
+    Row(
+        "many",
+        "64 workers: from the command to the last that is up, idle, a reload of all, the stop",
+        (
+            Metric("start", "start", "s", "lower", 1.0, ".2f"),
+            Metric("idle", "idle, all together", "% of a core", "lower", 100.0, ".2f"),
+            Metric("reload", "reload", "s", "lower", 1.0, ".2f"),
+            Metric("stop", "stop", "s", "lower", 1.0, ".2f"),
+            Metric("memory", "PSS of all", "MiB", "lower", 1.0, ",.0f"),
+        ),
+        many.many,
+        (REUSEPORT, UVICORN, GUNICORN_ASGI, GRANIAN),
+        (REUSEPORT,),
+        claims=(
+            Claim(US, "start", most=5.0),
+            Claim(US, "idle", most=0.03),
+            Claim(US, "reload", most=8.0),
+            Claim(US, "stop", most=3.0),
+        ),
     ),
 )
