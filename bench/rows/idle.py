@@ -12,31 +12,59 @@ from contextlib import ExitStack
 
 import psutil
 
-from bench.kit.clients import Target
+from bench.kit.clients import Crowd, Tally, Target, keeping_alive
 from bench.kit.contest import Running, running, until
 from bench.kit.measure import HOST
 from bench.kit.row import Figure, Size
 from bench.served.application import BODY
 from bench.served.peers import Contestant
 
+WORKERS = 8
+SPARE = 200
+"""Descriptors beside those connections."""
+ASKING = 8
+"""Clients that go on asking, each on a connection that is kept."""
+STALL = 0.1
+"""Seconds that none of them is to wait in the reload."""
+CALM = 2.0
+"""Seconds that they ask before it."""
+
 
 def many_idle(contestant: Contestant, size: Size) -> Iterator[Figure]:
-    """10,000 idle keep-alive connections through one reload."""
-    count = size.of(10_000)
+    """20,000 idle keep-alive connections through one reload, and a few that go on asking."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # All of them are held by this process, and a limit of exactly so many is not rare.
+    count = min(size.of(20_000), hard - SPARE)
     request = Target(0).request("keep-alive")
-    with running(contestant) as one, ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection((HOST, one.port))) for _ in range(count)]
-        before = _answers(clients, request)
+    with running(contestant, workers=WORKERS) as one, ExitStack() as stack:
+        clients: list[socket.socket] = []
+        before = 0
+        while len(clients) < count:
+            # Each asks soon: who stays silent for long is turned away.
+            few = min(100, count - len(clients))
+            new = [stack.enter_context(socket.create_connection((HOST, one.port))) for _ in range(few)]
+            before += _answers(new, request)
+            clients += new
         resident = _resident(one)
-        begun = time.monotonic()
-        one.reload()
-        reloaded = time.monotonic() - begun
-        peak = _resident(one)
-        until(lambda: len(one.workers()) == one.setup.workers, "the old workers' end")
-        settled, after = time.monotonic() - begun, _resident(one)
+        tally = Tally()
+        with Crowd(*(keeping_alive(Target(one.port), tally) for _ in range(ASKING))):
+            time.sleep(CALM)
+            begun = time.monotonic()
+            one.reload()
+            reloaded = time.monotonic() - begun
+            peak = _resident(one)
+            until(lambda: len(one.workers()) == one.setup.workers, "the old workers' end")
+            settled, after = time.monotonic() - begun, _resident(one)
         alive = _answers(clients, request)
+    before_it = [took for due, took in tally.latencies if due < begun]
+    slowest = max(took for due, took in tally.latencies if due >= begun)
+    yield Figure(
+        f"{ASKING} others that go on asking: slowest answer in the reload {1e3 * slowest:.0f} ms, in "
+        f"{CALM:g} s before it {1e3 * max(before_it):.0f}; {tally}",
+        met=slowest <= STALL and not tally.lost(),
+        short=f"{1e3 * slowest:.0f} ms, {tally.lost()} lost",
+    )
     yield Figure(
         f"{before} connections before, {alive} alive after one reload: {reloaded:.1f} s, old workers gone "
         f"after {settled:.1f} s; resident {resident:.0f} MiB before, {peak:.0f} in it, {after:.0f} after",

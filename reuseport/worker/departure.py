@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ from reuseport.worker.protocol.connection import (
 SWEEP = 0.02
 """Seconds between looks at connections that could not go at their last response: output waited, or the inbox
 was full."""
+
+SLICE = 0.005
+"""Seconds of one look: so long a turn of the event loop takes at most, however many are passed on."""
 
 
 class Departure:
@@ -104,11 +108,20 @@ class Departure:
             return False
 
     def _sweep(self) -> None:
+        """Not all in one turn of the loop: who has thousands would hold up the requests that still run."""
+        slice_ends = time.monotonic() + SLICE
+        again = SWEEP
         for connection in list(self._state.connections):
-            if isinstance(connection, TransferableHttpTools | TransferableH11):
-                self.offer(connection)
+            if not isinstance(connection, TransferableHttpTools | TransferableH11):
+                continue
+            refused = self._desk[Desk.HANDOFFS_REFUSED]
+            if not self.offer(connection) and self._desk[Desk.HANDOFFS_REFUSED] != refused:
+                break  # nobody has room, and the next one would not find any
+            if time.monotonic() >= slice_ends:
+                again = 0.0
+                break
         if self._heirs:
-            self._timer = self._loop.call_later(SWEEP, self._sweep)
+            self._timer = self._loop.call_later(again, self._sweep)
 
     def _announce(self) -> None:
         # uvicorn puts these into every response, and closes after one that says so.
