@@ -310,14 +310,13 @@ class Launcher:
         grown = attempt(lambda: list(self.memory.look(self.processes.values(), self._loop.time())))
         for number, detail in grown or ():
             self.feed(ev.Outgrown(number, detail))
-        tick = self._tick()
-        if self.supervisor.stage() == "serving" and len(tick.resting) == len(self.processes):
+        if self._all_rest():
             self._calm = True
             self._tick_at += CALM - TICK
             self._unevenness.pause()
         else:
             self._be_watchful()
-        self.feed(tick)
+        self.feed(self._tick())
 
     def _be_watchful(self) -> None:
         self._calm = False
@@ -331,14 +330,16 @@ class Launcher:
             self.feed(ev.Unlistened(serving.number))
 
     def _tick(self) -> ev.Tick:
-        pulses, loads, resting = {}, {}, set()
+        pulses, loads = {}, {}
         for number, process in self.processes.items():
             place = process.spawn.slot, process.spawn.desk
             pulses[number] = self.readings.word(*place, Desk.HEARTBEAT)
             loads[number] = self.readings.word(*place, Desk.LOAD)
-            if self.readings.rests(*place):
-                resting.add(number)
-        return ev.Tick(pulses, loads, resting)
+        return ev.Tick(pulses, loads)
+
+    def _all_rest(self) -> bool:
+        places = ((process.spawn.slot, process.spawn.desk) for process in self.processes.values())
+        return self.supervisor.stage() == "serving" and all(self.readings.rests(*place) for place in places)
 
     # ── log files ─────────────────────────────────────────────────────────────────────────────────────
 

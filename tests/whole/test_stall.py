@@ -96,17 +96,17 @@ def test_stopped_worker_is_killed_after_the_grace(launch: Launch) -> None:
 
 
 def test_stop_of_the_whole_group_is_nobodys_stall(launch: Launch) -> None:
-    server = launch("plain:app", "--workers", "2", "--worker-timeout", "3s").ready(2)
+    server = launch("plain:app", "--workers", "2", "--worker-timeout", "4s").ready(2)
     before = server.workers()
     # Workers first and last: the launcher has seen their last heartbeat, and none when it goes on.
     for pid in before.values():
         os.kill(pid, signal.SIGSTOP)
     for _ in before:
-        server.wait_for(r"event loop in slot \d has been silent for 1\.")
+        server.wait_for(r"event loop in slot \d has been silent for 2\.")
     os.killpg(server.pid, signal.SIGSTOP)
     wait_until_stopped([server.pid, *before.values()])
     # Time itself is the subject: longer than the timeout.
-    time.sleep(3.5)
+    time.sleep(4.5)
     server.signal(signal.SIGCONT)
     server.signal(signal.SIGTTIN)  # not before SIGCONT, which discards it (signal(7): a stop signal)
     server.wait_for("scaling from 2 to 3 workers")

@@ -108,12 +108,15 @@ def test_what_comes_by_the_inbox_ends_the_rest_and_shows_that_we_turn(runner: as
             inbox = Inbox(receiving.detach(), served.server, served.desk)
             inbox.open(asyncio.get_running_loop())
             await worker.rests()
-            began = time.monotonic_ns()
+            worker.beats.clear()
             with sending:
+                began = time.monotonic_ns()
                 sending.send(b"c")
-                assert await worker.turned() - began < 0.5e9 * REST
-                assert not worker.desk[Desk.RESTING]
-                assert worker.beats[-1] == BEAT
+                turned = await worker.turned()
+                rests = worker.desk[Desk.RESTING]
                 inbox.close()
+            assert turned - began < 0.5e9 * REST
+            assert not rests
+            assert worker.beats[0] == BEAT
 
     runner.run(play())

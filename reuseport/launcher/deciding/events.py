@@ -7,7 +7,7 @@ says and what it is told are messages (messages.py): they are carried, not spelt
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reuseport.history import Kind, Level
@@ -98,11 +98,10 @@ class Unlistened:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time went on. Of each worker its heartbeat and its load, as the scoreboard has them, and who rests."""
+    """Time went on. Of each worker its heartbeat and its load, as the scoreboard has them."""
 
     pulses: Mapping[int, int]
     loads: Mapping[int, int]
-    resting: Set[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

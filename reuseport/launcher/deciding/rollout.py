@@ -134,6 +134,8 @@ class Rollout:
     def next(self, slots: Callable[[int], Slot], now: float) -> Swap | None:
         """The swap to start now, if there is room for one more."""
         running = sum(swap.successor is not None for swap in self.swaps)
+        if running == len(self.swaps):
+            return None
         if running + len(self._roster.replaced(now)) >= self._roster.policy.reload_at_once:
             return None
         # A recycle whose worker meanwhile died is done: the restart replaces it.

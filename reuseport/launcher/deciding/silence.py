@@ -27,8 +27,9 @@ def listen(worker: Worker, pulse: int, now: float, policy: Policy) -> Report | N
     if worker.stuck_at is not None:
         worker.stuck_at = now
     silent = now - worker.heard_at
-    # Clients who wait for one that rests, and does not wake, are told of by Stuck.
-    allowed = policy.stall_after + (policy.rest if worker.rests else 0.0)
+    # The kernel passes over who has nothing to do after as long a silence. Clients who wait for one that
+    # rests, and does not wake, are told of by Stuck.
+    allowed = policy.stall_after + (0.0 if worker.load else policy.rest)
     if worker.phase is Phase.READY and silent >= allowed:
         worker.phase = after(worker.phase, Cue.SILENT)
         worker.look_at, worker.where = now, ""

@@ -50,7 +50,7 @@ class Policy:
     held: float = 5.0  # after SIGKILL: who is not gone then is held, by a debugger or the kernel
     held_up: float = 30.0  # for lifespan shutdown, unless the operator has said how long
     stall_after: float = 1.0  # ten missed heartbeats
-    rest: float = 1.0  # between two heartbeats of a worker at rest
+    rest: float = 1.0  # between two heartbeats of a worker that has nothing to do, at most
     stuck_for: float = 0.5  # a foster stays for so long after its help was needed: who blocked blocks again
     excuse: float = 5.0  # whoever has no descriptor free to foster with has connections that end
     backoff_first: float = 0.5  # before the second restart in a row; the first one is immediate
@@ -88,8 +88,6 @@ class Worker:
     heard_at: float = 0.0
     load: int = 0
     """What it had to do when we last looked."""
-    rests: bool = False
-    """It had said that it rests when we last looked."""
     late: bool = False
     """It had something to do and did not turn when we last looked."""
     look_at: float | None = None

@@ -105,10 +105,9 @@ class Supervisor:
                 self._rollout.recycle(self.workers[number], Reason.MAX_RSS, detail, now)
             case ev.Unlistened(number):
                 self._rollout.recycle(self.workers[number], Reason.RESTART, "its listener was closed", now)
-            case ev.Tick(pulses, loads, resting):
+            case ev.Tick(pulses, loads):
                 for number, load in loads.items():
                     self.workers[number].load = load
-                    self.workers[number].rests = number in resting
                 for number, pulse in pulses.items():
                     self._on_pulse(self.workers[number], pulse, now)
             case ev.Stuck(stuck, behind, loads):

@@ -41,7 +41,7 @@ class Play:
         """Everything decided so far."""
         self.beats = 0
         self.silent: set[int] = set()
-        self.resting: set[int] = set()
+        self.idle: set[int] = set()
 
     def feed(self, event: Event, late: float = 0.0) -> list[Action]:
         actions = self.supervisor.handle(event, self.now, late)
@@ -79,7 +79,8 @@ class Play:
         self.now += seconds
         self.beats += 1
         pulses = {w.number: 0 if w.number in self.silent else self.beats for w in self.workers()}
-        return self.feed(ev.Tick(pulses, dict.fromkeys(pulses, 0), self.resting & pulses.keys()), late)
+        loads = {number: int(number not in self.idle) for number in pulses}
+        return self.feed(ev.Tick(pulses, loads), late)
 
     def wait(self, seconds: float) -> list[Action]:
         """Time goes on in steps of a quarter second, as in the launcher."""
@@ -313,10 +314,10 @@ def test_a_lone_worker_has_nobody_to_foster_its_slot() -> None:
 # ── silence ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_who_rests_may_be_silent_for_as_long_as_it_rests_longer() -> None:
+def test_who_has_nothing_to_do_may_be_silent_for_as_long_as_it_rests_longer() -> None:
     play = Play(policy(2)).begin().served()
     play.tick(0.25)
-    play.resting = {1, 2}
+    play.idle = {1, 2}
     play.silent.add(2)
     play.supervisor.workers[2].pulse = 0
     play.wait(1.75)
@@ -326,7 +327,7 @@ def test_who_rests_may_be_silent_for_as_long_as_it_rests_longer() -> None:
     play.silent.clear()
     play.wait(0.25)
     assert play.phase(2) is Phase.READY
-    play.resting.clear()
+    play.idle.clear()
     play.silent.add(2)
     play.supervisor.workers[2].pulse = 0
     play.wait(1.0)

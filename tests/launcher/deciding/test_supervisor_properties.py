@@ -226,7 +226,9 @@ class World(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(self.numbers(lambda n: n not in self.ready)))
         # The ready message of a worker that has just been given up changes nothing.
         self.binds_first(number)
-        if self.supervisor.workers[number].phase is Phase.STARTING:
+        worker = self.supervisor.workers.get(number)
+        assert worker is not None, "nobody is let go of for having spoken"
+        if worker.phase is Phase.STARTING:
             self.ready.add(number)
             self.ever_ready = True
         self.feed(ev.Heard(number, Ready()))
