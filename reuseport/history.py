@@ -48,6 +48,7 @@ class Kind(enum.StrEnum):
     UNFOSTERED = "unfostered"
     HANDOFFS = "handoffs"
     REBALANCED = "rebalanced"
+    STOLEN = "stolen"
     STOPPING = "stopping"
     FOREIGN_LISTENER = "foreign_listener"
     LOGS_REOPENED = "logs_reopened"

@@ -131,6 +131,8 @@ class SlotStatus(TypedDict):
     connections: int
     websockets: int
     accepted: int
+    stolen: int
+    """Of those accepted, how many waited for other slots whose workers were blocked."""
     assigned: int
     accept_queue: QueueStatus
     accept_wait: float

@@ -1,6 +1,7 @@
 """What launcher and worker say to each other: plain data, one alphabet each way. `channel` carries it.
 
-    launcher → worker    Start, first and once · Reach · Foster, Unfoster · Pass · Drain · ReopenLogs
+    launcher → worker    Start, first and once · Reach · Sibling · Foster, Unfoster · Pass · Drain
+                         · ReopenLogs
     worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · Holds
                          · Waits · ShuttingDown
     launcher → mold      Prepare, first and once · Cast
@@ -92,6 +93,17 @@ class Foster:
 @dataclass(frozen=True, slots=True)
 class Unfoster:
     """The slot is served again: accept for it no more."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """Another slot is served, by a worker who has just become ready: accept there, too, while it is blocked
+    and you have nothing to do. Holds until a drain; said again for each new worker of the slot.
+
+    Descriptors: its listeners.
+    """
 
     slot: int
 
@@ -226,7 +238,7 @@ class Found:
     most: tuple[int, ...]
 
 
-ToWorker: TypeAlias = Start | Reach | Drain | Foster | Unfoster | Pass | ReopenLogs
+ToWorker: TypeAlias = Start | Reach | Drain | Foster | Unfoster | Sibling | Pass | ReopenLogs
 """What the launcher says."""
 ToLauncher: TypeAlias = (
     Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | Holds | Waits | ShuttingDown
@@ -259,7 +271,9 @@ def _named(*kinds: type[Said]) -> Mapping[str, type[Said]]:
 
 
 TO_WORKER: Alphabet[ToWorker] = Alphabet(
-    _named(Start, Reach, Drain, Foster, Unfoster, Pass, ReopenLogs), most_text=PACKET, most_descriptors=253
+    _named(Start, Reach, Drain, Foster, Unfoster, Sibling, Pass, ReopenLogs),
+    most_text=PACKET,
+    most_descriptors=253,
 )
 """253: SCM_MAX_FD, include/net/scm.h."""
 TO_LAUNCHER: Alphabet[ToLauncher] = Alphabet(

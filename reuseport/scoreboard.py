@@ -144,6 +144,8 @@ class Desk(enum.IntEnum):
     RESTING = 57
     """Not 0: no connection is open and nothing is to be done, so the event loop turns once a second, or when
     something comes. Means nothing beside a LOAD."""
+    STOLEN = 58
+    """Connections accepted from another slot's listener while its worker was blocked; in ACCEPTED, too."""
 
 
 RESPONSES = tuple(Desk(word) for word in range(Desk.RESPONSES_1XX, Desk.RESPONSES_5XX + 1))
@@ -177,6 +179,7 @@ COUNTERS = (
     Desk.STICKY_HITS,
     Desk.STICKY_MOVED,
     Desk.STICKY_MISSED,
+    Desk.STOLEN,
 )
 """The words of a desk that only grow; the launcher adds them to its totals when the worker is gone."""
 

@@ -302,6 +302,11 @@ METRICS = (
         _sticky,
     ),
     _each(
+        "steals_total",
+        "Connections accepted for other slots whose workers were blocked.",
+        lambda slot: slot["stolen"],
+    ),
+    _each(
         "implausible_total",
         "Figures on the scoreboard that cannot be true and were not believed.",
         lambda slot: slot["implausible"],

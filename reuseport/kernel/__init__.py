@@ -15,5 +15,6 @@ steering      the program at work: slot map and attachment
 locks         names that one open file description holds, and the kernel releases
 subreaper     whose children orphans become
 unyielding    calls that keep the interpreter lock, and an alarm that wakes a thread only when it is late
+waking        waiting for a listener so that a connection wakes one of many
 netstat       counters of the whole host
 """

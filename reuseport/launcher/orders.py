@@ -31,7 +31,18 @@ from reuseport.launcher.tickets import Tickets
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.watching.tampering import Tampering
 from reuseport.launcher.workforce import Workforce
-from reuseport.messages import TO_WORKER, Drain, Foster, Pass, Reach, ReopenLogs, Start, ToWorker, Unfoster
+from reuseport.messages import (
+    TO_WORKER,
+    Drain,
+    Foster,
+    Pass,
+    Reach,
+    ReopenLogs,
+    Sibling,
+    Start,
+    ToWorker,
+    Unfoster,
+)
 from reuseport.settings.table import Settings
 
 AGAIN = 0.1
@@ -225,6 +236,8 @@ class Orders:
                 return [*inboxes, *self._ports.listeners(slot)]
             case Reach(slots) if self._affinity is not None:
                 return [self._affinity.sending(slot) for slot in slots]
+            case Sibling(slot):
+                return self._ports.listeners(slot)
             case Pass(_, slot):
                 return [self._ports.inbox(slot)[1]]
             case _:

@@ -74,7 +74,8 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
         room = reload_room(limits, workers, settings.reload_at_once)
         if room.reasoning:
             log.info(room.reasoning)
-        policy = policy_of(settings, workers, room, held.passed(), held.most_slots())
+        own = bool(held.endpoints())
+        policy = policy_of(settings, workers, room, held.passed(), held.most_slots(), own=own)
         balance = stack.enter_context(chosen(settings, workers, policy.capacity, len(held.endpoints())))
         affinity = stack.enter_context(sticking(settings, workers, policy.capacity))
         if balance.choice.rule == "cpu":
@@ -97,11 +98,17 @@ def _warn_of_what_all_can_read() -> None:
 
 
 def policy_of(
-    settings: Settings, workers: int, room: Room, opened: int = 0, most: int | None = None
+    settings: Settings,
+    workers: int,
+    room: Room,
+    opened: int = 0,
+    most: int | None = None,
+    *,
+    own: bool = True,
 ) -> Policy:
     """What the supervisor needs to know of the settings.
 
-    `opened` slots have listeners that listen; `most` is how many slots can have any.
+    `opened` slots have listeners that listen; `most` is how many slots can have any, `own` whether they do.
     """
     return Policy(
         workers=workers,
@@ -118,4 +125,6 @@ def policy_of(
         lifetime_jitter=settings.worker_lifetime_jitter,
         reload_at_once=room.at_once,
         awaited=math.inf if room.strictly else AWAITED,
+        # By CPU was asked for by name: only who is there accepts.
+        stealing=settings.stealing and own and settings.balance != "cpu",
     )

@@ -43,6 +43,7 @@ class Keywords(TypedDict, total=False):
     pin_cpus: bool | None
     rebalance: bool | None
     rescue: bool | None
+    stealing: bool | None
     sticky: Sequence[str] | None
     arrival_timeout: float | str | None
     head_timeout: float | str | None

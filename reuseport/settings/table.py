@@ -182,6 +182,12 @@ class Settings:
         "Pass waiting connections of a worker whose event loop is blocked to one that turns.",
         "--rescue/--no-rescue",
     )
+    stealing: bool = _balance(
+        True,
+        SWITCH,
+        "Have an idle worker accept the connections that wait for one whose event loop is blocked.",
+        "--stealing/--no-stealing",
+    )
     sticky: tuple[str, ...] = _balance(
         (),
         STICKY,

@@ -20,6 +20,8 @@ inbox        connections that others pass to this slot
 passing      one idle connection goes to another slot
 departure    a worker leaves: nobody is cut off
 fostering    accepting for a slot whose worker is gone
+stealing     accepting for a sibling while its event loop is blocked
+polling      how the event loop waits, and that it is not woken for what another takes
 rescue       while the event loop is blocked, a thread hands on whose connections wait
 standing     whether the loop's thread is in a task's step, so that another may act for it
 rebalancing  passing on what makes it busier than others

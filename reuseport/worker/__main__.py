@@ -133,6 +133,7 @@ async def serve(
     from reuseport.worker.protocol.load import Load
     from reuseport.worker.rescue import Rescue, turning
     from reuseport.worker.server import Server
+    from reuseport.worker.stealing import Stealing
 
     scoreboard = Scoreboard(fds[0], order.slots)
     desk = scoreboard.desk(order.slot, order.desk)
@@ -176,6 +177,7 @@ async def serve(
             rescue.start(loop)
         on_publish = [*server.looks(), control.rebalancing.publish, memory.look, control.tell_held]
         meter.start(loop, own, on_publish, server.tick, rescue.expect)
+        stealing.start(loop)
         control.start(loop)
         control.ready()
         if application.on_ready is not None:
@@ -185,12 +187,14 @@ async def serve(
     """The loop alone would let go of it."""
     admits = admission(settings, application, state)
     server = Server(application, state, own, shared, on_listen, on_ready, admits)
+    server.stolen_from = settings.stealing and admits is None
     meter = Meter(desk, state)
     memory = Memory(desk, row)
     inboxes = [Inbox(fds[1], server, desk), *([] if sticky is None else [sticky.incoming(server)])]
     rescue = Rescue(fds[3], state, desk, lambda: turning(scoreboard, order.slot))
+    stealing = Stealing(server, scoreboard, desk, settings.limit_concurrency)
     fosters = None if sticky is None else sticky.foster
-    control = Control(channel, server, inboxes, meter, rescue, seat, settings, fosters)
+    control = Control(channel, server, inboxes, meter, rescue, stealing, seat, settings, fosters)
     server.on_terminate, server.on_waiting = control.on_terminate, control.on_waiting
     held = () if seat is None else seat.descriptors()
     disown(
@@ -199,6 +203,7 @@ async def serve(
             (channel.fileno(), *fds[:2], *held),
             server.descriptors(),
             rescue.descriptors(),
+            stealing.descriptors(),
             () if sticky is None else sticky.descriptors(),
         ),
     )

@@ -26,6 +26,7 @@ from reuseport.messages import (
     Ready,
     ReopenLogs,
     ShuttingDown,
+    Sibling,
     ToWorker,
     Unfoster,
     Waits,
@@ -38,6 +39,7 @@ from reuseport.worker.meter import Meter
 from reuseport.worker.rebalancing import Rebalancing
 from reuseport.worker.rescue import Rescue
 from reuseport.worker.server import Server
+from reuseport.worker.stealing import Stealing
 from reuseport.worker.unfinished import Unfinished
 
 log = logging.getLogger("uvicorn.error")
@@ -53,6 +55,7 @@ class Control:
         inboxes: Sequence[Inbox],
         meter: Meter,
         rescue: Rescue,
+        stealing: Stealing,
         seat: Seat | None,
         settings: Settings,
         incoming: Incoming | None = None,
@@ -63,6 +66,7 @@ class Control:
         self._inboxes = inboxes
         self._meter = meter
         self._rescue = rescue
+        self._stealing = stealing
         self._fostering = Fostering(server, meter.desk, incoming)
         self.rebalancing = Rebalancing(server.server_state, meter.desk)
         self._seat = seat
@@ -108,7 +112,7 @@ class Control:
             match message:
                 case Drain(timeout, heirs):
                     self._drain(timeout, fds, final=not heirs)
-                case Foster() | Pass() if self._departure is not None:
+                case Foster() | Sibling() | Pass() if self._departure is not None:
                     close_all(fds)  # our exit tells the launcher to choose another
                 case Foster(slot) if not fds:
                     self._send(CannotFoster(slot))  # they are lost: none was free
@@ -118,6 +122,8 @@ class Control:
                     self._reach(slots, fds)
                 case Unfoster(slot):
                     self._fostering.end(slot)
+                case Sibling(slot):
+                    self._stealing.watch(slot, fds)
                 case Pass(count, _) if fds:
                     self.rebalancing.take(count, fds[0], self._loop)
                 case Pass():
@@ -134,7 +140,8 @@ class Control:
             # Until this worker is replaced: what belongs there is served here, and counted.
             log.error("no descriptor is free for the ways to %d slots: raise ulimit -n", len(slots))
 
-    def _drain(self, timeout: float, heirs: list[int], *, final: bool) -> None:
+    def _drain(self, timeout: float, heirs: list[int], *, final: bool, alone: bool = False) -> None:
+        """`final`: nobody is left for what we have; `alone`: but others serve on."""
         if not heirs:
             self._rescue.end()  # nobody will be there to read what is sent
         if self._departure is not None:
@@ -143,6 +150,11 @@ class Control:
             if final:
                 self._departure.disinherit()
             return
+        last_of = self._stealing.end()
+        if alone or not final:
+            for listener in last_of:
+                listener.close()
+            last_of = []
         # First: from now on the departure has whatever becomes idle.
         self.rebalancing.end()
         self._departure = Departure(self._server.server_state, heirs, self._meter.desk, final=final)
@@ -154,14 +166,14 @@ class Control:
             for inbox in self._inboxes:
                 inbox.close()
             self._fostering.end_all()
-        self._server.drain(timeout, self._departure)
+        self._server.drain(timeout, self._departure, last_of)
 
     def on_terminate(self) -> None:
         """Somebody sent this one worker SIGTERM: ask to be replaced; the second time, do not wait for it."""
         again, self._leaving = self._leaving, True
         self._send(Leaving())
         if again:
-            self._drain(self._graceful_timeout, [], final=True)
+            self._drain(self._graceful_timeout, [], final=True, alone=True)
 
     def on_waiting(self, left: Unfinished) -> None:
         """The drain takes long."""

@@ -53,6 +53,7 @@ class Fostering:
     async def _accept(self, fostered: _Fostered, listeners: Sequence[socket.socket]) -> None:
         for listener in listeners:
             server = await self._server.accept_from(listener)
+            self._server.share(server)
             if fostered.ended:  # while the event loop turned
                 self._server.accept_no_more(server)
             else:

@@ -17,9 +17,9 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
+from reuseport.worker.polling import epoll_of
 
 _OURS = ("reuseport.", "asyncio.", "uvloop.")
 """Modules whose handlers mean something in a worker only."""
@@ -55,12 +55,12 @@ def _take_back(number: signal.Signals) -> None:
         signal.signal(number, default)
 
 
-def _part(loop: Any) -> None:
+def _part(loop: asyncio.AbstractEventLoop) -> None:
     """Give the loop an epoll instance of its own: what it strikes off there is nobody else's."""
-    selector = getattr(loop, "_selector", None)
-    number = loop._get_backend_id() if selector is None else selector.fileno()  # uvloop's, asyncio's
-    with select.epoll() as fresh:
-        os.dup2(fresh.fileno(), number, inheritable=False)
+    number = epoll_of(loop)
+    if number is not None:
+        with select.epoll() as fresh:
+            os.dup2(fresh.fileno(), number, inheritable=False)
 
 
 def _hollow(descriptors: Iterable[int]) -> None:

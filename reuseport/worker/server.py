@@ -23,6 +23,7 @@ from reuseport.worker.admission import Admission, tls
 from reuseport.worker.application import StartupError, withheld_errors
 from reuseport.worker.departure import Departure
 from reuseport.worker.gate import Gate
+from reuseport.worker.polling import Exclusive, epoll_of
 from reuseport.worker.protocol.connection import State
 from reuseport.worker.unfinished import Unfinished, unfinished
 
@@ -71,10 +72,15 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
         self._admission = admission
         self._accepting: dict[Accepting, socket.socket] = {}
+        self._exclusive: dict[Accepting, Exclusive] = {}
         self._arriving: set[asyncio.Future[None]] = set()
         self._greeted: weakref.WeakSet[asyncio.Protocol] = weakref.WeakSet()
         """Under TLS, protocols of all connections: one has a transport only when its handshake is over."""
+        self.stolen_from = False
+        """Siblings may accept from the slot's listeners (stealing.py)."""
         self._departure: Departure | None = None
+        self._last_of: Sequence[socket.socket] = ()
+        """Siblings' listeners. Each of them may be closed by everybody else by now, and we be the last."""
         self._patience = 0.0
         self._turn = asyncio.Event()
         """For `main_loop`: a second has passed, or we are to drain."""
@@ -89,11 +95,15 @@ class Server(uvicorn.Server):
         """By somebody's SIGTERM, which the application's handlers have seen."""
         self._told_to_exit = False
 
-    def drain(self, timeout: float, departure: Departure) -> None:
-        """Accept no more, let the connections depart, finish within `timeout` seconds; then `serve` ends."""
+    def drain(self, timeout: float, departure: Departure, last_of: Sequence[socket.socket] = ()) -> None:
+        """Accept no more, let the connections depart, finish within `timeout` seconds; then `serve` ends.
+
+        In a final departure who waits at the listeners `last_of` is accepted, too. They are ours from now on.
+        """
         if self._departure is not None:
             return  # asked twice: the launcher's order and its end of file may cross
         self._departure = departure
+        self._last_of = last_of
         self._patience = timeout
         self._turn.set()
         self._tell_the_application()
@@ -114,6 +124,8 @@ class Server(uvicorn.Server):
         if self._admission is not None:
             self._admission.start(asyncio.get_running_loop())
         self.servers: list[Any] = [await self.accept_from(listener, assigned=True) for listener in self._own]
+        for server in self.servers:
+            self.share(server)
         self.servers += [await self.accept_from(listener) for listener in self._shared]
         self.started = True
         self._on_ready()
@@ -123,7 +135,29 @@ class Server(uvicorn.Server):
 
         `assigned`: it is the slot's own, so what it accepts is what the kernel may have assigned to the slot.
         """
+        make = self._newcomers(assigned=assigned)
+        server: Accepting
+        if self._admission is not None:
+            server = self._admission.open(listener, make)
+        else:
+            server = await asyncio.get_running_loop().create_server(
+                make, sock=listener, backlog=self.config.backlog, **tls(self.config, self.server_state)
+            )
+        self._accepting[server] = listener
+        return server
 
+    def share(self, server: Accepting) -> None:
+        """If siblings may accept there: who connects wakes this worker, or if it is busy one of them."""
+        loop = asyncio.get_running_loop()
+        epoll = epoll_of(loop)
+        if not self.stolen_from or epoll is None:
+            return
+        try:
+            self._exclusive[server] = Exclusive(loop, epoll, self._accepting[server])
+        except OSError as error:
+            log.debug("siblings are woken beside us: %s", error.strerror)
+
+    def _newcomers(self, *, assigned: bool) -> Callable[[], asyncio.Protocol]:
         make, arrive = self.protocol, self.server_state.arrive
 
         def newcomer() -> asyncio.Protocol:
@@ -131,15 +165,7 @@ class Server(uvicorn.Server):
             arrive(made, assigned=assigned)
             return made
 
-        server: Accepting
-        if self._admission is not None:
-            server = self._admission.open(listener, newcomer)
-        else:
-            server = await asyncio.get_running_loop().create_server(
-                newcomer, sock=listener, backlog=self.config.backlog, **tls(self.config, self.server_state)
-            )
-        self._accepting[server] = listener
-        return server
+        return newcomer
 
     def looks(self) -> Iterator[Callable[[], None]]:
         """To be called every tenth of a second: who has been waited for long enough is let go."""
@@ -149,10 +175,11 @@ class Server(uvicorn.Server):
 
     def descriptors(self) -> Iterator[int]:
         """Of listeners and connections, now."""
-        for listener in (*self._own, *self._shared, *self._accepting.values()):
+        for listener in (*self._own, *self._shared, *self._accepting.values(), *self._last_of):
             yield listener.fileno()
         if self._admission is not None:
             yield from self._admission.descriptors()
+        yield from (exclusive.fileno() for exclusive in self._exclusive.values())
         for connection in self.server_state.connections:
             found: socket.socket | None = connection.transport.get_extra_info("socket")
             if found is not None:  # uvloop has none any more when it is about to close
@@ -169,6 +196,8 @@ class Server(uvicorn.Server):
         asyncio accepts in one turn and makes the transport in the next, where it asserts that its server is
         still open (base_events.Server._attach): closed in between, the connection would be dropped.
         """
+        if (exclusive := self._exclusive.pop(server, None)) is not None:
+            exclusive.end()
         if isinstance(server, Gate):
             server.pause()
             return
@@ -227,6 +256,8 @@ class Server(uvicorn.Server):
         await asyncio.sleep(0)
         if departure.final:
             self._accept_the_queued()
+        for listener in self._last_of:
+            listener.close()
         for server in list(self._accepting):
             self._close(server)
         log.info("Shutting down")
@@ -273,7 +304,7 @@ class Server(uvicorn.Server):
 
         Without a turn of the loop until then: who comes in between would be reset after all.
         """
-        for listener in self._accepting.values():
+        for listener in (*self._accepting.values(), *self._last_of):
             for _ in range(MOST_QUEUED):
                 try:
                     connection, _ = listener.accept()
@@ -288,15 +319,23 @@ class Server(uvicorn.Server):
                 if self._admission is not None:
                     self._admission.let_in(connection, self.protocol)
                     continue
-                arrival = asyncio.ensure_future(self._welcome(connection))
-                self._arriving.add(arrival)
-                arrival.add_done_callback(self._arriving.discard)
+                self._greet(connection, self.protocol)
 
-    async def _welcome(self, connection: socket.socket) -> None:
+    def welcome(self, connection: socket.socket) -> None:
+        """Somebody else's, whom we have accepted: from now on ours."""
+        self._greet(connection, self._newcomers(assigned=False))
+
+    def _greet(self, connection: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+        connection.setblocking(False)
+        arrival = asyncio.ensure_future(self._arrive(connection, make))
+        self._arriving.add(arrival)
+        arrival.add_done_callback(self._arriving.discard)
+
+    async def _arrive(self, connection: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
         # It left, or its TLS handshake failed: no more an error here than anywhere else.
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().connect_accepted_socket(
-                self.protocol, connection, **tls(self.config, self.server_state)
+                make, connection, **tls(self.config, self.server_state)
             )
 
     async def _cut_off(self) -> int:

@@ -34,6 +34,7 @@ _LATER = (
     "reuseport.worker.protocol.load",
     "reuseport.worker.rescue",
     "reuseport.worker.server",
+    "reuseport.worker.stealing",
     "uvicorn.lifespan.off",
     "uvicorn.lifespan.on",
 )

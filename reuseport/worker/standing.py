@@ -26,6 +26,8 @@ import sys
 from types import CodeType, CoroutineType, FrameType
 from typing import Any, TypeAlias
 
+from reuseport.worker.polling import on_uvloop
+
 Step: TypeAlias = "CoroutineType[Any, Any, Any]"  # no generic at run time before 3.13
 """`cr_running` while it lasts."""
 
@@ -61,7 +63,7 @@ def _calls(loop: asyncio.AbstractEventLoop, frame: FrameType | None) -> bool:
     """Whether this is the frame from which the loop calls what it has to call, and it polls in no other."""
     if frame is None:
         return False
-    if _is_uvloop(loop):
+    if on_uvloop(loop):
         return frame.f_code is _RUNNER  # what is between is no Python, and turns in no callback
     # Patched to turn inside of callbacks (nest_asyncio), a step may poll.
     turn: CodeType | None = getattr(getattr(type(loop), "_run_once", None), "__code__", None)
@@ -77,11 +79,7 @@ def can_tell(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether `step` means something here: one of the two loops it knows, and an interpreter lock."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return False
-    return _is_uvloop(loop) or isinstance(loop, asyncio.SelectorEventLoop)
-
-
-def _is_uvloop(loop: asyncio.AbstractEventLoop) -> bool:
-    return any(kind.__module__.partition(".")[0] == "uvloop" for kind in type(loop).__mro__)
+    return on_uvloop(loop) or isinstance(loop, asyncio.SelectorEventLoop)
 
 
 def watched_over() -> bool:

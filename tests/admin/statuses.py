@@ -85,6 +85,7 @@ def slot_status(number: int, **changes: Any) -> SlotStatus:
             "rescued": many + 31,
         },
         "sticky": {"hits": many + 32, "moved": many + 33, "missed": many + 34},
+        "stolen": many + 35,
         "lingered": {"tls": many + 27, "protocol": many + 28, "stop": many + 29},
         "turned_away": {word.name.lower(): many + 40 + at for at, word in enumerate(TURNED_AWAY)},
         "spawns": many + 25,

@@ -64,6 +64,7 @@ PROMISED = {
     "reuseport_worker_generation": {"worker"},
     "reuseport_worker_restarts_total": {"worker"},
     "reuseport_worker_rescued_total": {"worker"},
+    "reuseport_worker_steals_total": {"worker"},
     "reuseport_worker_sticky_requests_total": {"worker", "result"},
     "reuseport_worker_implausible_total": {"worker"},
     "http_server_request_duration_seconds_bucket": {"le"},
@@ -162,6 +163,7 @@ def test_versions() -> None:
         "generation": [2, 2],
         "restarts_total": [126, 226],
         "rescued_total": [131, 231],
+        "steals_total": [135, 235],
     }.items(),
 )
 def test_of_each_worker(name: str, figures: list[float]) -> None:

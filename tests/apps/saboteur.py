@@ -32,12 +32,19 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         "/elsewhere": go_elsewhere,
         "/program": put_a_program,
         "/again": close_for_ever,
+        "/siblings": shut_down,
     }.get(scope.get("path", ""))
     if act is None:
         await plain.app(scope, receive, send)
         return
-    for listener in listeners():
-        act(listener)
+    everybodys = list(listeners())
+    own = os.fstat(everybodys[0].fileno()).st_ino
+    for listener in everybodys:
+        with listener:
+            its_own = os.fstat(listener.fileno()).st_ino == own
+            # One that was closed by another descriptor a moment ago listens no more.
+            if (scope["path"] == "/siblings" or its_own) and accepts(listener):
+                act(listener)
     content = json.dumps({"slot": os.environ["REUSEPORT_SLOT"]}).encode()
     headers = [(b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -45,15 +52,20 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def listeners() -> Iterator[socket.socket]:
-    """Duplicates of all that listen in this process."""
-    for entry in list(Path("/proc/self/fd").iterdir()):
+    """Duplicates of all that listen in this process, its own first: it got them at its start."""
+    for entry in sorted(Path("/proc/self/fd").iterdir(), key=lambda entry: int(entry.name)):
         try:
             found = socket.socket(fileno=os.dup(int(entry.name)))
         except OSError:
             continue
-        with found:
-            if found.family == socket.AF_INET and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                yield found
+        if found.family == socket.AF_INET and accepts(found):
+            yield found
+        else:
+            found.close()
+
+
+def accepts(listener: socket.socket) -> bool:
+    return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def shut_down(listener: socket.socket) -> None:

@@ -87,9 +87,10 @@ def fill_queues(server: Launched, lines: Lines, number: int) -> None:
 
 def test_the_queue_of_a_killed_worker_is_answered_by_its_sibling(launch: Launch) -> None:
     slow = {"TEST_STARTUP_SECONDS": "3"}
-    server = launch("plain:app", "--workers", "2", "--no-access-log", "--balance", "hash", env=slow).ready(2)
+    flags = ("--no-access-log", "--balance", "hash", "--no-stealing")
+    server = launch("plain:app", "--workers", "2", *flags, env=slow).ready(2)
     stopped, sibling = server.workers()[1], server.workers()[0]
-    # The launcher, too: it would see at once that somebody waits in vain, and let the sibling begin.
+    # The launcher, too: like a sibling that may steal, it would see at once that somebody waits in vain.
     stop_process(server.pid)
     stop_process(stopped)
     with Lines() as lines:

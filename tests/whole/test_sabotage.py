@@ -64,6 +64,17 @@ def test_a_listener_that_is_closed_again_and_again_ends_neither_launcher_nor_sib
     assert "Traceback" not in server.output
 
 
+def test_who_closes_its_siblings_listeners_too_takes_nothing_with_it(launch: Launch) -> None:
+    """It holds them, for it may accept there while they are blocked."""
+    server = launch("saboteur:app", "--workers", "2", "--balance", "hash").ready(2)
+    with Line(server.port) as line:
+        assert line.ask("/siblings").status == 200
+    for _ in range(2):
+        server.wait_for(r"slot \d is ready .*reason: restart")
+    wait_until(lambda: served_by(server).keys() == {"0", "1"}, lambda: server.output)
+    assert server.stop() == 0
+
+
 def answers(server: Launched) -> bool:
     with Line(server.port) as line:
         return line.ask().status == 200

@@ -20,7 +20,7 @@ const FACTS = [
     ["Responses", (s) => Object.entries(s.responses).map(([name, n]) => `${name} ${whole(n)}`).join(", ")],
     ["Abandoned", (s) => `${whole(s.abandoned)} by their clients`],
     ["p50 / p95 / p99", (s, r) => `${three(r.durations)} in 10 s; ${three(s.durations.counts)} in all`],
-    ["Connections", (s) => `${whole(s.connections)} open, ${whole(s.websockets)} WebSocket; ${whole(s.accepted)} accepted, ${whole(s.assigned)} assigned by the kernel`],
+    ["Connections", (s) => `${whole(s.connections)} open, ${whole(s.websockets)} WebSocket; ${whole(s.accepted)} accepted, ${whole(s.stolen)} of them from blocked siblings, ${whole(s.assigned)} assigned by the kernel`],
     ["Accept queue", (s) => `${whole(s.accept_queue.length)} of ${whole(s.accept_queue.limit)}`],
     ["Event loop", (s) => `lag ${brief(s.pid === null ? null : s.lag)}, heartbeat ${brief(s.heartbeat_age)} ago`],
     ["CPU", (s, r) => `${percent(r.cpu)}; ${span(s.cpu)} in all`],

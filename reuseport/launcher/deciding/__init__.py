@@ -11,6 +11,7 @@ silence      whose event loop turns, and whose does not
 rollout      replacements that are planned: start before stop, few at a time
 ending       the end of the server, once it is decided
 fostering    who accepts for whom
+siblings     whose listeners a worker knows, to accept from while their workers are blocked
 rebalancing  who hands connections to whom
 burden       how much work waits in a worker
 requests     what an operator may ask, when it is refused, and what follows

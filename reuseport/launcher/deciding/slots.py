@@ -43,6 +43,8 @@ class Policy:
     """Slots: how many workers a reload may add to those that serve."""
     awaited: float = 0.0
     """For so long a worker that was replaced counts among them while it drains; inf: until it is gone."""
+    stealing: bool = False
+    """Workers accept for blocked siblings."""
 
     # From here on nobody has needed a flag yet.
     last_look: float = 1.0  # before patience ends, so that the log can say what it ended with

@@ -27,6 +27,7 @@ from reuseport.launcher.deciding.fostering import arrange
 from reuseport.launcher.deciding.phases import SERVING, Cue, Phase, after
 from reuseport.launcher.deciding.rollout import Rollout
 from reuseport.launcher.deciding.roster import Roster
+from reuseport.launcher.deciding.siblings import acquaint, introduce
 from reuseport.launcher.deciding.slots import Policy, Slot, Stage, Worker
 from reuseport.messages import (
     CannotFoster,
@@ -210,6 +211,8 @@ class Supervisor:
         self._rollout.fulfil(slot.number, worker.generation)
         if self._ending.decided and self._ending.drain_at is None:
             self._roster.drain(worker, (), now)
+        elif self.policy.stealing:
+            self._roster.actions += introduce(worker, self.slots, self.target)
         if not self._announced and all(self._roster.served(number) for number in self._roster.wanted()):
             self._announced = True
             self._roster.report(reports.all_ready(self.target))
@@ -263,6 +266,8 @@ class Supervisor:
     def _on_pulse(self, worker: Worker, pulse: int, now: float) -> None:
         if (told := silence.listen(worker, pulse, now, self.policy)) is not None:
             self._roster.report(told)
+            if self.policy.stealing and worker.phase is Phase.READY and not self._ending.decided:
+                self._roster.actions += acquaint(worker, self.slots, self.target)
         if (why := silence.hangs(worker, now, self.policy)) is not None:
             self._roster.report(reports.aborted(worker, why, Reason.HANG))
             self._roster.abort(worker, now)

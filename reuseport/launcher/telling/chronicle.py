@@ -49,6 +49,8 @@ class Chronicle:
         self._expiry = Expiry()
         self._passed: dict[tuple[int, Desk], int] = {}
         self._fostered: dict[int, float] = {}
+        self._stole: dict[int, float] = {}
+        """By slot, when it was last told that it accepted for others."""
         self._doubted: dict[int, tuple[int, float]] = {}
         """By slot, how many figures were not believed when that was last told, and when."""
 
@@ -141,9 +143,20 @@ class Chronicle:
             if handed > moved:
                 text = f"slot {slot} handed {_connections(handed - moved)} over, live"
                 self.note(Kind.HANDOFFS, text, slot=slot)
+            self._tell_stolen(slot, now)
             self._doubt(slot, now)
         for level, text in self._expiry.look(self.totals.first_expiry(), self._clock()):
             self.note(Kind.CERTIFICATE, text, level=level)
+
+    def _tell_stolen(self, slot: int, now: float) -> None:
+        """Now and then, and then of all: handlers that block do so all the time."""
+        if now - self._stole.get(slot, float("-inf")) < QUIET:
+            return
+        stolen = self._growth(slot, Desk.STOLEN)
+        if stolen:
+            self._stole[slot] = now
+            text = f"slot {slot} accepted {_connections(stolen)} of blocked siblings"
+            self.note(Kind.STOLEN, text, level="debug", slot=slot, cause="stall")
 
     def _doubt(self, slot: int, now: float) -> None:
         doubts = self.totals.readings.doubts[slot]

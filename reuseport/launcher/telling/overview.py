@@ -162,6 +162,7 @@ class Overview:
             "connections": self._sum(slot, Desk.CONNECTIONS),
             "websockets": self._sum(slot, Desk.WEBSOCKETS),
             "accepted": total[Desk.ACCEPTED],
+            "stolen": total[Desk.STOLEN],
             "assigned": self._readings.assigned(number),
             "accept_queue": self._queue(slot),
             "accept_wait": max((self._word(worker, Desk.ACCEPT_WAIT) for worker in slot.workers), default=0)

@@ -173,6 +173,11 @@ class Load(set[Any]):
         # As `_count_the_waiting`, without the call.
         self._waiting = len(self._newcomers) + len(self._silent) + self._full
 
+    @property
+    def expects(self) -> int:
+        """How many of those who were accepted are about to ask."""
+        return self._waiting
+
     def forget(self) -> None:
         """Call every second: who has said nothing since the last call but one is not about to.
 

@@ -32,6 +32,7 @@ def slot(number: int, **different: Any) -> Told:
         "connections": 0,
         "websockets": 0,
         "accepted": 0,
+        "stolen": 0,
         "assigned": 0,
         "accept_queue": {"length": 0, "limit": 2048},
         "accept_wait": 0.0,

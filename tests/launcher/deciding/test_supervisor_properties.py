@@ -42,6 +42,7 @@ from reuseport.messages import (
     Listens,
     Ready,
     ShuttingDown,
+    Sibling,
     ToLauncher,
     Unfoster,
 )
@@ -94,6 +95,7 @@ class World(RuleBasedStateMachine):
             lifetime_jitter=5.0,
             reload_at_once=reload_at_once,
             awaited=awaited,
+            stealing=True,
         )
         self.supervisor = self.supervisor_class(self.policy, random.Random(seed))
         self.alive: dict[int, ev.Spawn] = {}
@@ -168,6 +170,11 @@ class World(RuleBasedStateMachine):
             case ev.Tell(worker, Unfoster(slot)):
                 assert (worker, slot) in self.fostering
                 self.fostering.remove((worker, slot))
+            case ev.Tell(worker, Sibling(slot)):
+                assert not stopping
+                assert worker in self.ready
+                assert self.alive[worker].slot != slot
+                assert slot in {self.alive[other].slot for other in self.ready if other in self.alive}
             case ev.Steer(slot, desk):
                 assert slot in self.escrow, "only a listener can be steered to"
                 assert self.steered.get(slot) != desk

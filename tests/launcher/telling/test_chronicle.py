@@ -122,6 +122,19 @@ def test_connections_that_were_passed_on_are_told_once_a_second(
     assert len(chronicle.history.after(0)[0]) == 3
 
 
+def test_connections_of_blocked_siblings_are_told_of_now_and_then_and_all_of_them(
+    chronicle: Chronicle, scoreboard: Scoreboard
+) -> None:
+    chronicle.totals.sit(1, 0)
+    for moment in range(1, 11):
+        scoreboard.desk(1, 0)[Desk.STOLEN] = moment
+        chronicle.look([0, 1], moment * QUIET / 5)
+    assert texts(chronicle, Kind.STOLEN) == [
+        "slot 1 accepted 1 connection of blocked siblings",
+        "slot 1 accepted 5 connections of blocked siblings",
+    ]
+
+
 def test_figures_that_cannot_be_true_are_told_now_and_then(
     chronicle: Chronicle, scoreboard: Scoreboard
 ) -> None:
