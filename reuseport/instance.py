@@ -124,6 +124,9 @@ class SlotStatus(TypedDict):
     waiting: list[WaitingStatus]
     retry_at: float | None
     foster: int | None
+    executes: str | None
+    """Where its main thread was when it was asked, because its event loop is silent or it takes long to
+    start."""
     requests: int
     responses: dict[str, int]
     abandoned: int

@@ -66,6 +66,8 @@ def notes(status: Status) -> Iterator[str]:
             away += 1
             continue
         yield from _beside(name, slot)
+        if slot["executes"] is not None:
+            yield f"{name}: it executes {clean(slot['executes'])}"
         if slot["foster"] is not None:
             yield f"{name}: slot {slot['foster']} accepts for it"
         if slot["retry_at"] is not None:

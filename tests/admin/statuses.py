@@ -56,6 +56,7 @@ def slot_status(number: int, **changes: Any) -> SlotStatus:
         "waiting": [],
         "retry_at": None,
         "foster": None,
+        "executes": None,
         "requests": 5 * many + 15,
         "responses": {f"{code}xx": many + code for code in range(1, 6)},
         "abandoned": many + 6,

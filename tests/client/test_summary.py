@@ -45,7 +45,7 @@ def test_what_the_table_does_not_show_is_noted() -> None:
         slot_status(0, successor={"pid": 9, "generation": 3, "state": "starting"}),
         slot_status(1, state="backoff", pid=None, retry_at=1764115204.5, foster=0, last_exit="it was killed"),
         slot_status(2, wanted=False, state="empty", pid=None),
-        slot_status(3, last_exit="long ago"),
+        slot_status(3, last_exit="long ago", executes="burn (\x1b.py:7)"),
         slot_status(4, waiting=[{"pid": 8, "requests": 3, "oldest": "GET /live\x1b", "seconds": 95.0}]),
         slot_status(5, waiting=[{"pid": 7, "requests": 1, "oldest": "GET /", "seconds": None}]),
     ]
@@ -55,6 +55,7 @@ def test_what_the_table_does_not_show_is_noted() -> None:
         "slot 1: slot 0 accepts for it",
         "slot 1: it is tried again in 4s",
         "slot 1: it was killed",
+        r"slot 3: it executes burn (\x1b.py:7)",
         r"slot 4: the worker with pid 8 waits for 3 requests; the oldest, for 1m35s: GET /live\x1b",
         "slot 5: the worker with pid 7 waits for 1 requests; the oldest: GET /",
         r"only one: mail\x1b is held in slot 3 by pid 4715",

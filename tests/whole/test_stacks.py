@@ -32,6 +32,23 @@ def test_a_blocked_worker_shows_where_and_goes_on(launch: Launch) -> None:
     assert control.slot(0)["restarts"] == 0
 
 
+def test_a_blocked_workers_row_says_what_it_executes_while_it_does(launch: Launch, tmp_path: Path) -> None:
+    server = launch("stubborn:app", "--workers", "2", "--worker-timeout", "0").ready(2)
+    control = Control(server)
+    assert [slot["executes"] for slot in control.status()["slots"]] == [None, None]
+    with Line(server.port) as line:
+        slot = line.ask().who["slot"]
+        until = tmp_path / "free"
+        line.send(f"GET /sleep?ms=60000&until={until} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        wait_until(lambda: control.slot(int(slot))["executes"] is not None)
+        assert "stubborn.py:" in control.slot(int(slot))["executes"]
+        assert control.slot(1 - int(slot))["executes"] is None
+        until.touch()
+        assert line.answer().status == 200
+    wait_until(lambda: control.slot(int(slot))["executes"] is None)
+    assert server.stop() == 0
+
+
 def test_many_who_ask_get_whole_stacks_each(launch: Launch) -> None:
     server = launch("plain:app", "--workers", "1").ready(1)
     control = Control(server)

@@ -44,6 +44,9 @@ export function stateWords(slot, _reading, now) {
     if (slot.state === "stalled" && slot.heartbeat_age !== null) {
         words[0] += ` ${age(slot.heartbeat_age)}`;
     }
+    if (slot.executes !== null) {
+        words[0] += ` in ${slot.executes}`;
+    }
     if (slot.retry_at !== null) {
         words[0] += `, again in ${age(slot.retry_at - now)}`;
     }

@@ -155,6 +155,7 @@ class Overview:
             "waiting": [self._waiting(worker, worker.waits) for worker in slot.workers if worker.waits],
             "retry_at": time.time() + slot.retry_at - now if shown is None and slot.retry_at > now else None,
             "foster": self._foster(slot),
+            "executes": None if shown is None else _executes(shown),
             "requests": sum(total[code] for code in RESPONSES),
             "responses": {f"{code}xx": total[word] for code, word in enumerate(RESPONSES, 1)},
             "abandoned": total[Desk.ABANDONED],
@@ -261,6 +262,11 @@ class Overview:
             return None
         generation, done, of = progress
         return {"generation": generation, "done": done, "of": of}
+
+
+def _executes(worker: Worker) -> str | None:
+    """What it executes, while somebody waits to know."""
+    return worker.where or None if worker.phase in (Phase.STARTING, Phase.STALLED) else None
 
 
 def _state(slot: Slot, shown: Worker | None, now: float) -> str:

@@ -25,6 +25,7 @@ def slot(number: int, **different: Any) -> Told:
         "waiting": [],
         "retry_at": None,
         "foster": None,
+        "executes": None,
         "requests": 0,
         "responses": {"1xx": 0, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 0},
         "abandoned": 0,
