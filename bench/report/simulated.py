@@ -88,7 +88,7 @@ def _cost_of_64(known: dict[tuple[str, float, int], float], sizes: Sequence[int]
     beyond = [size for size in sizes if size > max(SYN_NS)]
     if not beyond:
         return
-    ours, all_of_them = SIMULATED[REUSEPORT.name].name, "least-loaded of all, relieved"
+    ours, all_of_them = SIMULATED[REUSEPORT.name].name, "least-loaded of all"
     texts = [
         f"{_ms(known[ours, used, size])} ms instead of {_ms(known[all_of_them, used, size])} "
         f"on {size} workers at {used:.0%}"

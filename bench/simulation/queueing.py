@@ -32,7 +32,11 @@ class Worker:
     late: float = 0.025
     """From so long without a turn on, a loop is known to be late."""
     relief: float = 0.040
-    """After so long at the listener of a late worker, a sibling accepts."""
+    """After so long at the listener of a late worker, a sibling accepts, idle or not."""
+    patience: float = 0.001
+    """After so long in one request, siblings that have nothing to do steal."""
+    near: int = 16
+    """Siblings for whom a worker does: the next ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Mode:
     name: str
     rule: Callable[[Hall], Rule]
     relieved: bool = False
+    stealing: bool = False
     serial: float = 0.0
 
 
@@ -96,7 +101,7 @@ class Hall:
 
     def _next(self, worker: int, at: float) -> None:
         accepted = self.accepted[worker]
-        job = accepted.popleft() if accepted else self.rule.take(worker, at)
+        job = accepted.popleft() if accepted else self.rule.first(worker, at)
         if job is None:
             self.turned[worker] = np.inf
             return
@@ -124,6 +129,9 @@ class Rule(Protocol):
     def take(self, worker: int, at: float) -> int | None:
         """What a worker that turns accepts next."""
 
+    def first(self, worker: int, at: float) -> int | None:
+        """The same, when it has nothing to do."""
+
 
 class Hash:
     """Each worker has a listener; anybody's, as addresses and ports have it. Rules below choose better."""
@@ -142,11 +150,43 @@ class Hash:
     def take(self, worker: int, at: float) -> int | None:  # noqa: ARG002
         return self.waiting[worker].popleft() if self.waiting[worker] else None
 
+    def first(self, worker: int, at: float) -> int | None:
+        """Who has waited longest, of its own and those of siblings that are blocked: epoll(7) tells in the
+        order of events. One whose worker may be done in a moment is looked at again then.
+        """
+        hall = self.hall
+        owners = [worker] if self.waiting[worker] else []
+        if hall.mode.stealing:
+            for owner in self._near(worker, +1):
+                blocked_at = float(hall.turned[owner]) + hall.worker.patience
+                if self.waiting[owner] and at >= blocked_at:
+                    owners.append(owner)
+                elif self.waiting[owner]:
+                    hall.later(blocked_at, lambda when: hall.wake(worker, when))
+        if not owners:
+            return None
+        owner = min(owners, key=lambda one: self.waiting[one][0])
+        hall.load[owner] -= 1
+        hall.load[worker] += 1
+        return self.waiting[owner].popleft()
+
+    def _near(self, worker: int, step: int) -> list[int]:
+        hall = self.hall
+        return [
+            (worker + step * number) % hall.workers
+            for number in range(1, min(hall.worker.near, hall.workers - 1) + 1)
+        ]
+
     def _put(self, worker: int, job: int, at: float) -> None:
         hall = self.hall
         hall.load[worker] += 1
         self.waiting[worker].append(job)
         hall.wake(worker, at)
+        if hall.mode.stealing and job in self.waiting[worker]:
+            # The kernel wakes one who sleeps.
+            idle = next((sibling for sibling in self._near(worker, -1) if hall.idle(sibling)), None)
+            if idle is not None:
+                hall.wake(idle, at)
         if hall.mode.relieved and job in self.waiting[worker]:
             hall.later(at + hall.worker.relief, lambda when: self._relieve(worker, job, when))
 
@@ -240,6 +280,9 @@ class Shared:
         self.hall.load[worker] += 1
         return self._waiting.popleft()
 
+    def first(self, worker: int, at: float) -> int | None:
+        return self.take(worker, at)
+
 
 class Acknowledged:
     """Round robin of a master, who hands a worker the next connection only when the last is acknowledged."""
@@ -264,6 +307,9 @@ class Acknowledged:
             self.hall.load[worker] += 1
             self._hand(worker)
         return job
+
+    def first(self, worker: int, at: float) -> int | None:
+        return self.take(worker, at)
 
     def _hand(self, worker: int) -> None:
         if self._waiting:

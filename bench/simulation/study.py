@@ -19,14 +19,16 @@ SIMULATED: Mapping[str, Mode] = {
     BLIND.name: Mode("round robin, blind", queueing.Turns),
     MASTER.name: Mode("round robin, acknowledged", queueing.Acknowledged),
     SHARED.name: Mode("shared queue", queueing.Shared),
-    HASH.name: Mode("hash, relieved", queueing.Hash, relieved=True),
-    ROUND_ROBIN.name: Mode("round robin of the lively", queueing.TurnsOfTheLively, relieved=True),
-    REUSEPORT.name: Mode("reuseport", queueing.LeastLoaded, relieved=True),
+    HASH.name: Mode("hash, stealing", queueing.Hash, relieved=True, stealing=True),
+    ROUND_ROBIN.name: Mode("round robin, stealing", queueing.TurnsOfTheLively, relieved=True, stealing=True),
+    REUSEPORT.name: Mode("reuseport", queueing.LeastLoaded, relieved=True, stealing=True),
 }
 """By contestant, its model. `reuseport` is least-loaded of all up to 64 workers, of two at random beyond."""
 HYPOTHETICAL = (
+    Mode("hash, relieved", queueing.Hash, relieved=True),
+    Mode("reuseport, without stealing", queueing.LeastLoaded, relieved=True),
     Mode("two choices", queueing.TwoChoices),
-    Mode("least-loaded of all, relieved", queueing.Exact, relieved=True),
+    Mode("least-loaded of all", queueing.Exact, relieved=True, stealing=True),
 )
 AHEAD = (0, 1, 2)
 SEEDS = tuple(range(5))

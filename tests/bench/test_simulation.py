@@ -128,10 +128,38 @@ def test_nobody_is_held_up_where_who_is_blocked_is_passed_over(name: str) -> Non
 
 
 def test_who_waits_at_a_blocked_worker_is_relieved() -> None:
-    found = run(SIMULATED["reuseport hash"], 2, *ONE_BLOCKED)
+    found = run(replace(SIMULATED["reuseport hash"], stealing=False), 2, *ONE_BLOCKED)
     relieved = found[found > 1e-9][1:]
     assert len(relieved) > 0
     assert relieved == pytest.approx(np.full(len(relieved), PLAIN.relief))
+
+
+def test_who_waits_at_a_blocked_worker_is_stolen_by_one_that_waits_too() -> None:
+    assert run(SIMULATED["reuseport hash"], 2, *ONE_BLOCKED)[1:] == pytest.approx(np.zeros(8))
+    # One that was free a moment ago may be free again in a moment.
+    arrivals, works = np.full(20, 0.0), np.array([BLOCK] * 1 + [0.0] * 19)
+    arrivals[1:] += PLAIN.patience / 2
+    found = run(SIMULATED["reuseport hash"], 2, arrivals, works)[1:]
+    assert set(found.round(9)) == {0.0, round(PLAIN.patience / 2, 9)}
+
+
+def test_a_worker_that_becomes_idle_takes_who_has_waited_longest() -> None:
+    # The first one is done before the second, and each has somebody waiting.
+    hall = Hall(SIMULATED["reuseport hash"], 2, PLAIN, np.array([0.0, 0.0, 0.1, 0.2]), np.zeros(4), 1)
+    hall.turned[:] = 0.0
+    for owner, job in ((1, 2), (0, 3)):
+        hall.rule._put(owner, job, 0.2)  # type: ignore[attr-defined]
+    assert [hall.rule.first(0, 0.3), hall.rule.first(0, 0.3), hall.rule.first(0, 0.3)] == [2, 3, None]
+    assert hall.load.tolist() == [2, 0]
+
+
+def test_only_so_many_siblings_are_looked_after() -> None:
+    lonely = replace(PLAIN, near=1)
+    hall = Hall(SIMULATED["reuseport hash"], 3, lonely, np.zeros(1), np.zeros(1), 1)
+    hall.turned[:] = 0.0
+    hall.rule._put(2, 0, 0.0)  # type: ignore[attr-defined]
+    assert hall.rule.first(0, 1.0) is None
+    assert hall.rule.first(1, 1.0) == 0
 
 
 def test_nobody_is_relieved_of_what_is_accepted_already() -> None:
@@ -151,7 +179,8 @@ def test_least_loaded_counts_what_is_on_its_way_and_takes_turns() -> None:
 
 
 def test_who_is_late_comes_after_who_has_more_to_do() -> None:
-    hall = Hall(SIMULATED["reuseport"], 2, PLAIN, np.zeros(4), np.array([BLOCK, 0.0, 0.0, 0.0]), 1)
+    mode = replace(SIMULATED["reuseport"], stealing=False)
+    hall = Hall(mode, 2, PLAIN, np.zeros(4), np.array([BLOCK, 0.0, 0.0, 0.0]), 1)
     hall.rule.place(0, 0.0)
     late = int(hall.load.argmax())
     hall.load[1 - late] += 5
@@ -268,8 +297,8 @@ def test_the_model_is_like_what_was_measured(recorded: Measurements, worker: Wor
 
 def test_a_worse_model_is_seen_to_be_worse(recorded: Measurements, worker: Worker) -> None:
     good = one_checked(recorded, worker, 8, HASH.name)
-    without_relief = one_checked(recorded, replace(worker, relief=10.0), 8, HASH.name)
-    assert without_relief.error > 2 * good.error
+    without_stealing = one_checked(recorded, replace(worker, patience=10.0), 8, HASH.name)
+    assert without_stealing.error > 2 * good.error
 
 
 def test_a_herd_is_what_workers_cost_beyond_where_they_share_nothing() -> None:
