@@ -5,28 +5,30 @@ The options are generated from the table in settings/table.py. click reads what 
 else: environment, file and defaults are settings/precedence.py's, so one precedence holds for all.
 """
 
-import difflib
+from __future__ import annotations
+
+import functools
 import json
 import os
-import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
 from reuseport import __version__
-from reuseport.client.commands import COMMANDS as CLIENT_COMMANDS
 from reuseport.errors import ApplicationError, HostError, ReuseportError
 from reuseport.settings.kinds import APPLICATION
 from reuseport.settings.precedence import gathered, load
 from reuseport.settings.table import DEFAULTS, FLAGS, Settings, spellings
 from reuseport.settings.values import Value
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _APP = """APP is module:attribute; a dotted module alone, such as shop.web, means shop.web:app.
 Without APP the built-in demo is served."""
@@ -53,7 +55,7 @@ DURATION is 30s, 5m, 1h30m, 250ms or a number of seconds.
 SIZE is 512M, 1.5G or a number of bytes; K, M, G and T are powers of 1024."""
 
 
-_SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+_SHELLS = ("bash", "zsh", "fish")
 
 
 @contextmanager
@@ -74,26 +76,30 @@ class _Application(click.ParamType):  # type: ignore[type-arg]  # as above
     name = "APP"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in WORDS:
-            pieces = WORDS[value].collect_usage_pieces(click.Context(WORDS[value]))
+        if is_word(value):
+            pieces = words()[value].collect_usage_pieces(click.Context(words()[value]))
             arguments = " ".join([*pieces[1:], "[flags]"])  # without its [OPTIONS]
             self.fail(f"the command comes first: reuseport {value} {arguments}", param, ctx)
         try:
             return APPLICATION.parse(value)
         except ValueError as error:
-            near = difflib.get_close_matches(value, WORDS, n=1)
-            words = f"the commands are: {', '.join(WORDS)}"
-            hint = f"did you mean the command {near[0]!r}?" if near else words
+            import difflib
+
+            near = difflib.get_close_matches(value, words(), n=1)
+            known = f"the commands are: {', '.join(words())}"
+            hint = f"did you mean the command {near[0]!r}?" if near else known
             self.fail(f"{error}; {hint}", param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Commands, where one can stand, and the modules of this directory."""
+        from click.shell_completion import CompletionItem
+
         del param
-        words = list(WORDS) if ctx.command is cli else []
+        known = list(words()) if ctx.command is cli else []
         modules = [f"{path.stem}:app" for path in sorted(Path().glob("*.py"))]
-        return [CompletionItem(word) for word in (*words, *modules) if word.startswith(incomplete)]
+        return [CompletionItem(word) for word in (*known, *modules) if word.startswith(incomplete)]
 
 
 class _Command(click.Command):
@@ -119,10 +125,18 @@ class _Serve(_Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        if args and args[0] in WORDS:
+        if args and is_word(args[0]):
             word, rest = args[0], args[1:]
-            return WORDS[word].make_context(f"{info_name} {word}", rest, parent, **extra)
+            return words()[word].make_context(f"{info_name} {word}", rest, parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        described = self.help or ""
+        lines = [f"  {word:8} {command.get_short_help_str(90)}" for word, command in words().items()]
+        known = "\n".join(("\b\nCommands, as the first word:", *lines))
+        self.help = described.replace(_APP, f"{known}\n\n{_APP}")
+        super().format_help_text(ctx, formatter)
+        self.help = described
 
     def invoke(self, ctx: click.Context) -> Any:
         with _refusals(ctx):
@@ -235,10 +249,14 @@ _GENERATING = (
     "completion",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.argument("shell", type=click.Choice(list(_SHELLS)))
+@click.argument("shell", type=click.Choice(_SHELLS))
 def _completion(shell: str) -> None:
     """Print what makes a shell complete our commands and flags: eval "$(reuseport completion bash)"."""
-    click.echo(_SHELLS[shell](cli, {}, "reuseport", "_REUSEPORT_COMPLETE").source())
+    from click.shell_completion import get_completion_class
+
+    if (kind := get_completion_class(shell)) is None:
+        raise click.UsageError(f"click knows no completion for {shell}")
+    click.echo(kind(cli, {}, "reuseport", "_REUSEPORT_COMPLETE").source())
 
 
 @click.command(
@@ -257,6 +275,8 @@ def _manual(topic: str | None) -> None:
     elif topic in known:
         click.echo_via_pager(text(topic))
     else:
+        import difflib
+
         near = difflib.get_close_matches(topic, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
         raise click.UsageError(f"the manual has no topic {topic!r}; {hint}")
@@ -266,6 +286,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     if asked and not context.resilient_parsing:
         # The installed distribution's own word: the launcher never imports uvicorn.
         # Here: it takes a tenth of the time in which the launcher starts.
+        import platform
         from importlib.metadata import version
 
         python = f"{platform.python_implementation()} {platform.python_version()}"
@@ -325,25 +346,36 @@ def _made(
     )
 
 
-WORDS: dict[str, click.Command] = {
-    "check": _made(_Command, "check", _check),
-    "generate": _made(_Command, "generate", _generate, more=_GENERATING),
-    "completion": _completion,
-    "doctor": _made(
+@functools.cache
+def words() -> dict[str, click.Command]:
+    """The commands, by what is typed as the first word.
+
+    Imported when one may be meant, or is told of: who serves waits for the command line, and needs none.
+    """
+    from reuseport.client.commands import COMMANDS
+
+    doctor = _made(
         _Command,
         "doctor",
         _doctor,
         _DOCTORS_ENDS,
         more=[click.Option(["--json", "as_json"], is_flag=True, help="Print it for programs.")],
-    ),
-    "manual": _manual,
-    **CLIENT_COMMANDS,
-}
-"""The commands, by what is typed as the first word."""
-cli = _made(
-    _Serve,
-    "reuseport",
-    _serve,
-    "\b\nCommands, as the first word:\n"
-    + "\n".join(f"  {word:8} {command.get_short_help_str(90)}" for word, command in WORDS.items()),
-)
+    )
+    check = _made(_Command, "check", _check)
+    generate = _made(_Command, "generate", _generate, more=_GENERATING)
+    own = {
+        "check": check,
+        "generate": generate,
+        "completion": _completion,
+        "doctor": doctor,
+        "manual": _manual,
+    }
+    return {**own, **COMMANDS}
+
+
+def is_word(text: str) -> bool:
+    """Whether it is a command's, and no application's or flag's."""
+    return ":" not in text and not text.startswith("-") and text in words()
+
+
+cli = _made(_Serve, "reuseport", _serve)

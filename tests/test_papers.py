@@ -22,7 +22,8 @@ from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess
 from bench import __main__ as bench
 from bench.rows.table import ROWS
 from reuseport import errors
-from reuseport.cli import WORDS, cli
+from reuseport.cli import cli
+from reuseport.cli import words as commands
 from reuseport.launcher.deciding.events import Blame
 from reuseport.launcher.deciding.phases import diagram
 from reuseport.launcher.serve import SPARE_SLOTS
@@ -68,7 +69,7 @@ def flags_of_commands() -> set[str]:
     """Those of the commands that do not serve."""
     return {
         flag
-        for command in WORDS.values()
+        for command in commands().values()
         for parameter in command.params
         if isinstance(parameter, click.Option)
         for flag in parameter.opts

@@ -5,9 +5,7 @@ second name counts when it was given at a higher level than the first, and --bin
 together with --host, --port, --uds or --fd.
 """
 
-import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -190,6 +188,8 @@ def _default_file(directory: Path) -> Path | None:
 
 def _table(path: Path, config: str | None) -> dict[str, Any]:
     """The file's settings: the whole file, or [tool.reuseport] of a pyproject.toml."""
+    import tomllib  # ditto, for who has a file
+
     shown = config or path.name
     content = b""
     try:
@@ -213,6 +213,8 @@ def _table(path: Path, config: str | None) -> dict[str, Any]:
 
 
 def nearest(name: str) -> str:
+    import difflib  # for who has mistyped something: it is a tenth of what the command line imports
+
     near = difflib.get_close_matches(name, FLAGS, n=1)
     return f"; did you mean {near[0]!r}?" if near else ": see reuseport --help for the names"
 

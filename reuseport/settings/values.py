@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from reuseport.settings.kinds import Kind
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Value(click.ParamType):  # type: ignore[type-arg]  # generic in recent releases of click only
@@ -27,6 +29,8 @@ class Value(click.ParamType):  # type: ignore[type-arg]  # generic in recent rel
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """The words of a choice; files where a path stands."""
+        from click.shell_completion import CompletionItem
+
         del ctx, param
         if self.name == "PATH":
             return [CompletionItem(incomplete, type="file")]
