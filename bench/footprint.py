@@ -31,7 +31,7 @@ def main() -> None:
     announce(arguments)
 
     with reuseport(arguments.workers, *arguments.flags) as server:
-        launcher, workers = server.process, server.children()
+        launcher, workers = server.process, server.workers()
         time.sleep(SETTLE)
         began = time.monotonic()
         before = [cpu_seconds([process]) for process in (launcher, *workers)]

@@ -102,8 +102,20 @@ class _Application(click.ParamType):  # type: ignore[type-arg]  # as above
         return [CompletionItem(word) for word in (*known, *modules) if word.startswith(incomplete)]
 
 
+_ALONE = {
+    spelling: f"{spelling}={flag.kind.alone}"
+    for name, flag in FLAGS.items()
+    if flag.kind.alone is not None
+    for spelling in spellings(name)
+}
+"""Flags that may do without a value. click would take the next word for it, which may be APP."""
+
+
 class _Command(click.Command):
     """A command whose --help is grouped by the headings of the table."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_ALONE.get(word, word) for word in args])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -168,13 +180,16 @@ def _serve(context: click.Context, /, **_: Any) -> None:
 
     siginfo.hold()
     settings = settings_of(context)
-    from reuseport.admin.front import admin
-    from reuseport.launcher.serve import serve
+    from reuseport.launcher.ahead import first_mold
 
-    try:
-        code = serve(settings, admin)
-    except HostError as error:
-        raise HostError(f"{error}; `reuseport doctor` looks at the whole host") from error
+    with first_mold(settings) as mold:
+        from reuseport.admin.front import admin
+        from reuseport.launcher.serve import serve
+
+        try:
+            code = serve(settings, admin, mold)
+        except HostError as error:
+            raise HostError(f"{error}; `reuseport doctor` looks at the whole host") from error
     context.exit(code)
 
 

@@ -4,7 +4,7 @@
                          · ReopenLogs
     worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · Holds
                          · Waits · ShuttingDown
-    launcher → mold      Prepare, first and once · Cast
+    launcher → mold      Prepare, first and once · Preload, at most once · Cast
     worker → doctor      Found or Failed, once
     mold → launcher      Failed, or Prepared · Born or Unborn, for each Cast
 
@@ -198,6 +198,11 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
+class Preload:
+    """Import the application, too (--preload): everything that it may find is in its place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cast:
     """Fork this worker. Descriptor: its end of its channel."""
 
@@ -208,7 +213,7 @@ class Cast:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Everything is imported: from now on a worker is there at once."""
+    """Everything is imported, the application too if it is to be: a worker is there at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +249,7 @@ ToLauncher: TypeAlias = (
     Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | Holds | Waits | ShuttingDown
 )
 """What a worker says."""
-ToMold: TypeAlias = Prepare | Cast
+ToMold: TypeAlias = Prepare | Preload | Cast
 """What the launcher says to a mold."""
 FromMold: TypeAlias = Failed | Prepared | Born | Unborn
 """What a mold says."""
@@ -283,7 +288,7 @@ TO_LAUNCHER: Alphabet[ToLauncher] = Alphabet(
 )
 """No descriptor: the launcher wants none of a worker's."""
 
-TO_MOLD: Alphabet[ToMold] = Alphabet(_named(Prepare, Cast), most_text=PACKET, most_descriptors=1)
+TO_MOLD: Alphabet[ToMold] = Alphabet(_named(Prepare, Preload, Cast), most_text=PACKET, most_descriptors=1)
 FROM_MOLD: Alphabet[FromMold] = Alphabet(
     _named(Failed, Prepared, Born, Unborn), most_text=MOST_TEXT, most_descriptors=0
 )

@@ -69,8 +69,12 @@ class Server:
         self._reader.start()
 
     def children(self) -> list[psutil.Process]:
-        """The processes below the one that was started; of reuseport, its workers."""
+        """The processes below the one that was started; of reuseport, its workers and its mold."""
         return self.process.children(recursive=True)
+
+    def workers(self) -> list[psutil.Process]:
+        """Of reuseport."""
+        return [child for child in self.children() if "--slot" in child.cmdline()]
 
     def line(self, pattern: str, since: float = 0.0) -> Line:
         """The first line that matches and came after `since`, waited for. Raises TimeoutError."""

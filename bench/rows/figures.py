@@ -15,6 +15,7 @@ P50 = Metric("p50", "p50", "ms", "lower", 1e3, ",.2f")
 P99 = Metric("p99", "p99", "ms", "lower", 1e3, ",.2f")
 P999 = Metric("p999", "p99.9", "ms", "lower", 1e3, ",.1f")
 SLOWEST = Metric("slowest", "slowest", "ms", "lower", 1e3, ",.1f")
+MEMORY = Metric("memory", "PSS of all", "MiB", "lower", 1.0, ",.1f")
 
 WARM_TOGETHER, WARM_TIMES = 32, 15
 

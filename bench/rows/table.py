@@ -9,12 +9,13 @@ from dataclasses import replace
 
 from bench.kit.comparison import Row
 from bench.kit.results import Claim, Metric
-from bench.rows import apart, article, kept, losses, many, openloop, start, throughput
-from bench.rows.figures import CPU, P50, P99, P999, RATE, SLOWEST
+from bench.rows import apart, article, kept, losses, many, memory, openloop, recover, start, throughput
+from bench.rows.figures import CPU, MEMORY, P50, P99, P999, RATE, SLOWEST
 from bench.served import field
 from bench.served.field import (
     BLIND,
     EVERYBODY,
+    FORKING,
     GRANIAN,
     GUNICORN_ASGI,
     GUNICORN_UVICORN,
@@ -29,6 +30,7 @@ from bench.served.field import (
     NODE_TURNS,
     PEREGRINE,
     PLAIN,
+    PRELOADED,
     REUSEPORT,
     SHARED,
     SINGLE,
@@ -265,22 +267,44 @@ ROWS = (
         "4 workers of a Starlette application, Express on Node: from the command to the last that serves",
         (
             Metric("start", "start", "ms", "lower", 1e3),
-            Metric("memory", "PSS of all", "MiB", "lower", 1.0, ",.1f"),
+            MEMORY,
         ),
         start.start,
+        (*FORKING, HASH, SHARED, MASTER, HYPERCORN, NODE_TURNS),
+        (REUSEPORT, PRELOADED, UVICORN, GRANIAN),
+        (),
+        (Claim(US, "start", UVICORN.name, most=0.7),),
+    ),
+    Row(
+        "recover",
+        "4 workers of a Starlette application, one after the other killed: until its successor is up",
+        (Metric("recovered", "back after", "ms", "lower", 1e3),),
+        recover.recover,
+        FORKING,
+        (REUSEPORT, PRELOADED, UVICORN),
+    ),
+    Row(
+        "memory",
+        "4 workers of a Starlette application that have all answered",
+        (MEMORY,),
+        memory.memory(start.APP, 4),
+        FORKING,
+        (REUSEPORT, PRELOADED, UVICORN),
+        (),
         (
-            REUSEPORT,
-            HASH,
-            SHARED,
-            MASTER,
-            UVICORN,
-            GUNICORN_ASGI,
-            GUNICORN_UVICORN,
-            HYPERCORN,
-            GRANIAN,
-            NODE_TURNS,
+            Claim(US, "memory", UVICORN.name, most=0.8),
+            Claim(PRELOADED.name, "memory", UVICORN.name, most=0.65),
         ),
-        (REUSEPORT, UVICORN, GRANIAN),
+    ),
+    Row(
+        "memory-shop",
+        "8 workers of an application of FastAPI, pydantic and SQLAlchemy that have all answered",
+        (MEMORY,),
+        memory.memory("bench.served.shop:app", 8),
+        FORKING,
+        (REUSEPORT, PRELOADED, UVICORN),
+        (),
+        (Claim(PRELOADED.name, "memory", UVICORN.name, most=0.4),),
     ),
     Row(
         "many",

@@ -41,12 +41,17 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def lifespan(receive: Receive, send: Send) -> None:
     """Enter this process into the ledger."""
-    global _executing  # noqa: PLW0603 - one word for one process
     await receive()
-    _executing = entry(Path(os.environ["BENCH_LEDGER"]))
+    enter()
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def enter() -> None:
+    """From now on this process is in the ledger."""
+    global _executing  # noqa: PLW0603 - one word for one process
+    _executing = entry(Path(os.environ["BENCH_LEDGER"]))
 
 
 def entry(ledger: Path) -> memoryview[int]:

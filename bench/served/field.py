@@ -41,6 +41,11 @@ CPU = _ours("reuseport cpu", "cpu")
 MIGRATING = replace(_ours("reuseport hash, migrating", "hash"), migrates=True)
 """Level 1. Differs from level 0 where a listener closes, so it is in those rows only."""
 
+PRELOADED = replace(Entry(with_flags(REUSEPORT.contestant, "reuseport --preload", "--preload")), wrapper=())
+"""With the application imported before the fork, as gunicorn --preload."""
+EXECUTED = replace(Entry(with_flags(REUSEPORT.contestant, "reuseport --no-mold", "--no-mold")), wrapper=())
+"""Every worker an interpreter of its own, as uvicorn's are."""
+
 MODES = (SINGLE, SHARED, MASTER, BLIND, PLAIN)
 BALANCES = (REUSEPORT, ROUND_ROBIN, HASH, CPU)
 
@@ -55,6 +60,11 @@ HYPERCORN = Entry(peers.HYPERCORN)
 GRANIAN = Entry(peers.GRANIAN)
 PEREGRINE = Entry(peers.PEREGRINE)
 """Compared by the price of a request alone: of its distribution nothing is new."""
+
+GUNICORN_UVICORN_PRELOAD, GUNICORN_ASGI_PRELOAD = (
+    Entry(with_flags(entry.contestant, f"{entry.name} --preload", "--preload"))
+    for entry in (GUNICORN_UVICORN, GUNICORN_ASGI)
+)
 
 PYTHON_PEERS = (
     UVICORN,
@@ -71,5 +81,18 @@ NODE_TURNS = replace(Entry(peers.NODE_TURNS), runtime="node")
 NODE_SHARED = replace(Entry(peers.NODE_SHARED), runtime="node")
 
 NODE = (NODE_SINGLE, NODE_TURNS, NODE_SHARED)
+
+FORKING = (
+    REUSEPORT,
+    PRELOADED,
+    EXECUTED,
+    UVICORN,
+    GUNICORN_UVICORN,
+    GUNICORN_UVICORN_PRELOAD,
+    GUNICORN_ASGI,
+    GUNICORN_ASGI_PRELOAD,
+    GRANIAN,
+)
+"""Who is compared by how workers come to be, and what they have in common."""
 
 EVERYBODY = (*BALANCES, *MODES, *PYTHON_PEERS, *NODE)

@@ -9,9 +9,8 @@ from reuseport.channel import Channel, PeerGoneError, paired
 from reuseport.doctor.facts import Known, Pool, Unknown
 from reuseport.errors import ReuseportError
 from reuseport.launcher.check import TIDYING
-from reuseport.launcher.execution import execute, refuse_what_does_not_fit
+from reuseport.launcher.execution import execute, refuse_what_does_not_fit, worker_environment
 from reuseport.launcher.host.identity import identity_of
-from reuseport.launcher.process import worker_environment
 from reuseport.launcher.telling.exits import explain
 from reuseport.messages import TO_DOCTOR, Failed, Found, Start, ToDoctor
 from reuseport.packets import ViolationError

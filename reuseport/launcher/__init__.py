@@ -1,6 +1,7 @@
 """The supervising process: it spawns, watches and replaces workers, and never accepts a connection.
 
 serve       gets hold of everything, or refuses before anything has started
+ahead       the first mold, executed before the launcher has imported itself
 launcher    the loop: signals, the timer, what the supervisor is fed
 workforce   facts in: what workers say, and when they are gone
 orders      actions out: spawn, tell, steer, end
@@ -8,6 +9,7 @@ guarded     the loop as our own callbacks use it: what becomes of one that fails
 siginfo     signals from a descriptor, with who sent them
 process     one worker as the launcher holds it: pidfd, channel, exit status
 molds       the molds' other end: has workers forked, or does without
+mold        one of them, from its execution until it is reaped
 execution   executing a module of ours in a fresh interpreter
 exclusion   the file on which workers lock what only one may have
 affinity    what --sticky takes: the table of keys, session inboxes

@@ -21,10 +21,9 @@ from reuseport.launcher.command import run_command
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding import reports
 from reuseport.launcher.deciding.supervisor import Supervisor
-from reuseport.launcher.execution import Execution
+from reuseport.launcher.execution import Execution, worker_environment
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
-from reuseport.launcher.process import worker_environment
 from reuseport.launcher.telling.chronicle import Chronicle, signal_name
 from reuseport.printable import printable
 from reuseport.settings.table import Settings

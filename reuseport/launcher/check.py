@@ -9,9 +9,8 @@ from reuseport import logs
 from reuseport.channel import Channel, PeerGoneError
 from reuseport.errors import ApplicationError, ConfigurationError
 from reuseport.kernel.addresses import parse_all
-from reuseport.launcher.execution import execute, refuse_what_does_not_fit
+from reuseport.launcher.execution import execute, refuse_what_does_not_fit, worker_environment
 from reuseport.launcher.host.identity import identity_of
-from reuseport.launcher.process import worker_environment
 from reuseport.launcher.telling.exits import explain
 from reuseport.messages import Failed, Ready, Start, ToLauncher
 from reuseport.packets import ViolationError

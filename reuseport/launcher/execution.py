@@ -20,17 +20,19 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence, Set
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from reuseport import surroundings
 from reuseport.agreement import AGREEMENT
 from reuseport.channel import Channel
 from reuseport.errors import ConfigurationError
-from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.siginfo import HEARD
 from reuseport.messages import PACKET, TO_WORKER, Failed
 from reuseport.settings.table import Settings
 from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
+
+if TYPE_CHECKING:
+    from reuseport.launcher.host.identity import Identity
 
 NOT_EXECUTED = 3
 """The exit status then: a worker's that never became ready."""
@@ -40,6 +42,18 @@ _MOST_DESCRIPTORS = 1024 * 1024
 
 _MAX_ARG_STRLEN = 32 * 4096
 """Bytes of a variable of the environment at most, with its name and the zero (execve(2))."""
+
+_NOT_FOR_WORKERS = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDNAMES",
+    "REUSEPORT_SSL_KEYFILE_PASSWORD",
+)
+"""What the service manager says to the launcher alone (sd_notify(3), sd_listen_fds(3)), and our secret."""
 
 # Not -m, which would import from the current directory before anything of ours runs, and would not find us
 # where only the launcher's own script knows that we are there (pex, shiv, zipapp). What an interpreter has
@@ -58,6 +72,7 @@ class Execution:
         """`pid` is not reaped yet, so it is this process and no other. Raises OSError (pidfd_open(2))."""
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
+        self.closed = False
         self._status: int | None = None
 
     def send(self, number: int) -> None:
@@ -107,6 +122,7 @@ class Execution:
 
     def close(self) -> None:
         """Close the pidfd."""
+        self.closed = True
         os.close(self.pidfd)
 
 
@@ -158,6 +174,11 @@ def execute(
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The launcher's environment without what is meant for the launcher alone."""
+    return {name: value for name, value in environment.items() if name not in _NOT_FOR_WORKERS}
 
 
 def _become(

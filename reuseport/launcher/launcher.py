@@ -31,6 +31,7 @@ from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.launcher.exclusion import Exclusion
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
+from reuseport.launcher.mold import Mold
 from reuseport.launcher.molds import Molds
 from reuseport.launcher.operator import Operator
 from reuseport.launcher.orders import Orders
@@ -76,6 +77,7 @@ class Launcher:
         relay: Relay,
         identity: Identity | None = None,
         affinity: Affinity | None = None,
+        first: Mold | None = None,
     ) -> None:
         self.settings = settings
         self.identity = identity
@@ -93,7 +95,7 @@ class Launcher:
         self._bare_loop = asyncio.new_event_loop()
         """For visitors' tasks and transports."""
         self._loop = GuardedLoop(self._bare_loop, self._on_failure)
-        self._molds = Molds(self._loop, settings, identity)
+        self._molds = Molds(self._loop, settings, identity, first)
         self._workforce = Workforce(self._loop, self._molds, self.totals, self.chronicle, self.feed)
         self.processes = self._workforce.processes
         self.relief = Relief(

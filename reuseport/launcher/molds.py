@@ -3,6 +3,10 @@
 One mold for the generation that serves, one for the generation that a reload brings. Nothing depends on them:
 whatever goes wrong, the worker that was ordered is executed instead, and later there is another mold.
 
+Except that with --preload the application's import fails there for all workers alike, if it does: then those
+that were ordered have failed. With --preload=try there is another mold, which leaves the application to them.
+Where one mold of a generation could import it, nothing depends on the next: workers import it by themselves.
+
 A mold runs as the workers' user and is trusted no more than they. What it says is validated (packets.py); a
 pid is believed only if it is a child of ours that nobody else has: the kernel knows. One that says anything
 else, or nothing in time, is killed.
@@ -15,23 +19,23 @@ Owns each mold's process and channel, and of each expected worker what `Expected
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import os
 import select
 import signal
 from collections.abc import Callable, Collection, Container
+from dataclasses import replace
 from typing import Protocol
 
-from reuseport.channel import Channel, PeerGoneError, paired
+from reuseport.channel import PeerGoneError
 from reuseport.kernel.subreaper import adopt_orphans
 from reuseport.launcher.deciding.events import Spawn
-from reuseport.launcher.execution import Execution, execute
+from reuseport.launcher.execution import Execution
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
-from reuseport.launcher.process import Expected, Process, worker_environment
-from reuseport.messages import FROM_MOLD, Born, Cast, Failed, FromMold, Prepare, Prepared, Unborn
+from reuseport.launcher.mold import Mold
+from reuseport.launcher.process import Expected, Process
+from reuseport.messages import Born, Cast, Failed, FromMold, Prepared, Unborn
 from reuseport.packets import ViolationError
 from reuseport.settings.table import Settings
 
@@ -43,38 +47,12 @@ MOMENT = 1.0
 """Seconds in which one that was sent SIGKILL is gone, unless the kernel holds it."""
 PAUSES = (1.0, 5.0, 30.0)
 """Seconds after which a mold that is gone is followed by another, the first time, the second, and so on."""
+FOREVER = 1e8
+"""Seconds."""
 HIGHEST_PID = 4_194_304
 """PID_MAX_LIMIT, include/linux/threads.h."""
 
 log = logging.getLogger("reuseport")
-
-
-class Mold:
-    """One mold, from its execution until it is reaped."""
-
-    def __init__(self, generation: int, settings: Settings, identity: Identity | None) -> None:
-        """Execute it. Raises as `execute`, and OSError (socketpair(2))."""
-        self.generation = generation
-        self.channel: Channel[FromMold]
-        self.channel, theirs = paired(FROM_MOLD)
-        with theirs, contextlib.ExitStack() as undo:
-            undo.callback(self.channel.close)
-            environment = worker_environment(os.environ)
-            self.execution = execute("reuseport.mold", [], theirs, environment, identity)
-            undo.pop_all()
-        self.prepared = False
-        self.condemned = False
-        self.failed: str | None = None
-        """Why it never comes to anything, in its own words."""
-        self.owed = 0
-        """Answers to orders: it has nothing else to say."""
-        self.expected: dict[int, tuple[Expected, asyncio.TimerHandle]] = {}
-        """By the worker's number, with the end of our patience."""
-        self.channel.send(Prepare(settings.to_json()))
-
-    @property
-    def pid(self) -> int:
-        return self.execution.pid
 
 
 class Spawning(Protocol):
@@ -85,6 +63,12 @@ class Spawning(Protocol):
 
     def execute(self, spawn: Spawn) -> None:
         """This one is not to be had from a mold: execute it."""
+
+    def spawn(self, spawn: Spawn) -> None:
+        """This one is not to be had from the mold it was ordered from; perhaps from another."""
+
+    def fail(self, spawn: Spawn, failed: Failed) -> None:
+        """This one could not start."""
 
 
 class Children(Protocol):
@@ -103,13 +87,23 @@ class Molds:
     _orders: Spawning
     _workforce: Children
 
-    def __init__(self, loop: GuardedLoop, settings: Settings, identity: Identity | None) -> None:
+    def __init__(
+        self, loop: GuardedLoop, settings: Settings, identity: Identity | None, first: Mold | None
+    ) -> None:
+        """`first`: the first generation's, if it is there already; ours when it is wanted."""
         self._loop = loop
         self._settings = settings
         self._identity = identity
+        self._first = first
         self._molds: list[Mold] = []
         """All that are not reaped, also those that are condemned."""
         self._wanted: Container[int] = ()
+        self._apart: set[int] = set()
+        """Generations whose application workers import by themselves, since it cannot be shared."""
+        self._loaded: set[int] = set()
+        """Generations whose application has been imported by a mold."""
+        self._refused: set[int] = set()
+        """Generations whose application could not be: only who is ordered is a reason to try it again."""
         self._losses = 0
         self._not_before = 0.0
         if settings.mold:
@@ -126,11 +120,17 @@ class Molds:
         for mold in list(self._molds):
             if mold.generation not in generations:
                 self._end(mold)
+        for known in (self._apart, self._loaded, self._refused):
+            known.intersection_update(generations)
         for generation in generations:
-            self._provide(generation)
+            if generation not in self._refused:
+                self._provide(generation)
 
     def cast(self, spawn: Spawn) -> bool:
         """Have the worker forked; False: there is no mold for it. Raises OSError: no descriptor is free."""
+        if spawn.generation in self._refused:
+            self._refused.remove(spawn.generation)
+            self._provide(spawn.generation)
         mold = self._of(spawn.generation)
         if mold is None:
             return False
@@ -142,7 +142,7 @@ class Molds:
                 expected.close()
                 raise
         mold.owed += 1
-        patience = BIRTH if mold.prepared else PREPARING
+        patience = BIRTH if mold.prepared else self._patience(mold)
         overdue = self._loop.call_later(patience, self._condemn, mold, "it does not answer")
         mold.expected[spawn.worker] = expected, overdue
         if mold.channel.waiting:
@@ -159,6 +159,13 @@ class Molds:
                 self._settle()
                 return expected.spawn
         return None
+
+    def overdue(self, generation: int) -> None:
+        """A worker of this generation was not ready in time: if the mold's import is why, that is over."""
+        mold = self._of(generation)
+        if mold is not None and mold.preloads and not mold.prepared:
+            self._apart.add(generation)
+            self._condemn(mold, "it has not imported the application in time (--startup-timeout)")
 
     def expecting(self) -> bool:
         """Somebody may be our child whom we do not know yet."""
@@ -193,17 +200,27 @@ class Molds:
         found = (mold for mold in self._molds if mold.generation == generation and not mold.condemned)
         return next(found, None)
 
+    def _patience(self, mold: Mold) -> float:
+        """Seconds until it is to have imported everything."""
+        if not mold.preloads:
+            return PREPARING
+        return PREPARING + self._settings.startup_timeout if self._settings.startup_timeout else FOREVER
+
     def _provide(self, generation: int) -> None:
         if generation not in self._wanted or self._of(generation) is not None:
             return
         if self._loop.time() < self._not_before:
             return  # the timer that waits for it comes here, too
         try:
-            mold = Mold(generation, self._settings, self._identity)
+            apart = generation in self._apart
+            settings = replace(self._settings, preload="off") if apart else self._settings
+            mold = self._first or Mold(generation, settings, self._identity)
         except OSError as error:
             self._lost(generation, f"could not be started: {error}")
             return
+        self._first = None
         self._molds.append(mold)
+        mold.preload()
         self._loop.add_reader(mold.execution.pidfd, self._on_exit, mold)
         self._loop.add_reader(mold.channel.fileno(), self._on_message, mold)
 
@@ -220,29 +237,36 @@ class Molds:
         )
 
     def _end(self, mold: Mold) -> None:
-        """It is not wanted any more."""
+        """It is not wanted any more; whom it was to fork is executed."""
+        for spawn in self._kill(mold):
+            self._loop.call_soon(self._orders.execute, spawn)
+
+    def _kill(self, mold: Mold) -> list[Spawn]:
         mold.condemned = True
-        self._release(mold)
+        unborn = self._release(mold)
         mold.execution.send(signal.SIGKILL)
+        return unborn
 
     def _condemn(self, mold: Mold, why: str) -> None:
         if mold in self._molds and not mold.condemned:
-            log.error("the mold of generation %d is killed: %s", mold.generation, why)
+            # First: another one, which may do the same, is to come after a pause.
+            self._lost(mold.generation, f"is killed: {why}")
             self._end(mold)
 
-    def _release(self, mold: Mold) -> None:
-        """Hear it no more; whom it was to fork is executed."""
+    def _release(self, mold: Mold) -> list[Spawn]:
+        """Hear it no more. Whom it was to fork."""
         if mold.channel.fileno() < 0:
-            return
+            return []
         self._loop.remove_reader(mold.channel.fileno())
         self._loop.remove_writer(mold.channel.fileno())
         mold.channel.close()
         for expected, overdue in mold.expected.values():
             overdue.cancel()
             expected.close()
-            self._loop.call_soon(self._orders.execute, expected.spawn)
+        unborn = [expected.spawn for expected, _ in mold.expected.values()]
         mold.expected.clear()
         self._settle()
+        return unborn
 
     def _on_exit(self, mold: Mold) -> None:
         if mold not in self._molds:
@@ -253,10 +277,11 @@ class Molds:
         status = mold.execution.reap_now()
         mold.execution.close()
         self._molds.remove(mold)
-        self._release(mold)
-        if mold.generation in self._wanted:
+        for spawn in self._release(mold):
+            self._loop.call_soon(self._orders.execute, spawn)
+        if not mold.condemned and mold.generation in self._wanted:
             gone = "is gone" if status is None else f"is gone, with status {status}"
-            self._lost(mold.generation, gone if mold.failed is None else f"has failed: {mold.failed}")
+            self._lost(mold.generation, gone if mold.failed is None else f"has failed: {mold.failed.text}")
 
     # ── messages ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -280,10 +305,12 @@ class Molds:
                 self._condemn(mold, "it says that it is prepared, or not, again, which nobody has asked")
             case Born() | Unborn() if not mold.owed:
                 self._condemn(mold, "it says that it has forked, or not, whom nobody has ordered")
-            case Failed(_, text):
-                mold.failed = text
+            case Failed():
+                self._fail(mold, message)
             case Prepared():
                 mold.prepared = True
+                if mold.preloads:
+                    self._loaded.add(mold.generation)
                 self._losses = 0
                 log.debug("the mold of generation %d is ready (pid %d)", mold.generation, mold.pid)
             case Born(worker, pid):
@@ -293,6 +320,21 @@ class Molds:
                 mold.owed -= 1
                 log.warning("the mold of generation %d cannot fork: %s", mold.generation, text)
                 self._instead(mold, worker)
+
+    def _fail(self, mold: Mold, failed: Failed) -> None:
+        mold.failed = failed
+        if not mold.preloads or mold.generation in self._loaded:
+            return  # it is about to be gone, and that is enough
+        if self._settings.preload == "try":
+            log.warning("--preload=try: workers import the application by themselves: %s", failed.text)
+            self._apart.add(mold.generation)
+            for spawn in self._kill(mold):
+                self._loop.call_soon(self._orders.spawn, spawn)
+            self._provide(mold.generation)
+        else:
+            self._refused.add(mold.generation)
+            for spawn in self._kill(mold):
+                self._loop.call_soon(self._orders.fail, spawn, failed)
 
     def _bear(self, mold: Mold, worker: int, pid: int) -> None:
         if worker not in mold.expected:

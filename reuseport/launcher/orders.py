@@ -34,6 +34,7 @@ from reuseport.launcher.workforce import Workforce
 from reuseport.messages import (
     TO_WORKER,
     Drain,
+    Failed,
     Foster,
     Pass,
     Reach,
@@ -143,6 +144,13 @@ class Orders:
         if not forked:
             self.execute(spawn)
 
+    def spawn(self, spawn: ev.Spawn) -> None:
+        """Again, if it is still wanted: its mold is not there any more, and there may be another."""
+        if self._supervisor.awaits(spawn.worker):
+            self._spawn(spawn)
+        else:
+            self._not_spawned(spawn, "it is not wanted any more")
+
     def execute(self, spawn: ev.Spawn) -> None:
         """Start the worker in a fresh interpreter, if it is still wanted."""
         if not self._supervisor.awaits(spawn.worker):
@@ -154,6 +162,12 @@ class Orders:
             self._not_spawned(spawn, str(error))
             return
         self.start(process)
+
+    def fail(self, spawn: ev.Spawn, failed: Failed) -> None:
+        """The worker could not start: the mold has said why for all of them."""
+        self._feed(ev.Heard(spawn.worker, failed))
+        how = f"worker in slot {spawn.slot} was not forked: its mold could not import the application"
+        self._feed(ev.WorkerExited(spawn.worker, how))
 
     def _not_spawned(self, spawn: ev.Spawn, why: str) -> None:
         how = f"worker in slot {spawn.slot} could not be spawned: {why}"
@@ -205,6 +219,8 @@ class Orders:
     def _end(self, worker: int, with_signal: signal.Signals) -> None:
         if (spawn := self._molds.forget(worker)) is not None:
             self._not_spawned(spawn, "it is not wanted any more")
+            if with_signal is signal.SIGABRT:
+                self._molds.overdue(spawn.generation)
         else:
             self._workforce.end(worker, with_signal)
 

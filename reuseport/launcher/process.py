@@ -14,21 +14,9 @@ from collections.abc import Mapping
 
 from reuseport.channel import Channel
 from reuseport.launcher.deciding.events import Spawn
-from reuseport.launcher.execution import Execution, execute
+from reuseport.launcher.execution import Execution, execute, worker_environment
 from reuseport.launcher.host.identity import Identity
 from reuseport.messages import ToLauncher
-
-_NOT_FOR_WORKERS = (
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "LISTEN_FDNAMES",
-    "REUSEPORT_SSL_KEYFILE_PASSWORD",
-)
-"""What the service manager says to the launcher alone (sd_notify(3), sd_listen_fds(3)), and our secret."""
 
 MOST_MESSAGES = 200
 """That a worker may say at once; in all its life it has a handful to say, and one for each SIGTERM."""
@@ -149,8 +137,3 @@ class Expected:
         """It is not to be. If it is born after all, it reads the end of file and exits."""
         self._channel.close()
         os.close(self._stacks)
-
-
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The launcher's environment without what is meant for the launcher alone."""
-    return {name: value for name, value in environment.items() if name not in _NOT_FOR_WORKERS}

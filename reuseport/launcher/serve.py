@@ -25,6 +25,7 @@ from reuseport.launcher.host.identity import give_up, identity_of
 from reuseport.launcher.host.limits import Room, auto_workers, host_limits, reload_room
 from reuseport.launcher.host.pidfile import PidFile
 from reuseport.launcher.launcher import Launcher
+from reuseport.launcher.mold import Mold
 from reuseport.launcher.telling import multiprocess
 from reuseport.settings.table import Settings
 
@@ -42,17 +43,17 @@ Admin: TypeAlias = Callable[[Settings], AbstractContextManager[Attach]]
 """Opens what shows and steers us, before anything is started."""
 
 
-def serve(settings: Settings, admin: Admin | None = None) -> int:
+def serve(settings: Settings, admin: Admin | None = None, first: Mold | None = None) -> int:
     """Serve until stopped; return the exit code. Raises ConfigurationError and HostError."""
     siginfo.hold()
     logs.configure_launcher(settings)
     with logs.relayed() as relay:
-        code = _serve(settings, admin, relay)
+        code = _serve(settings, admin, relay, first)
         log.info("stopped, exit code %d", code)
     return code
 
 
-def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
+def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay, first: Mold | None) -> int:
     refuse_what_does_not_fit(settings)
     _warn_of_what_all_can_read()
     identity = identity_of(settings)
@@ -86,7 +87,7 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay) -> int:
         give_up(balance.choice.steered, identity)
         relay.begin()
         stack.enter_context(watching(settings))
-        return Launcher(settings, policy, held, balance, relay, identity, affinity).run(attach)
+        return Launcher(settings, policy, held, balance, relay, identity, affinity, first).run(attach)
 
 
 def _warn_of_what_all_can_read() -> None:

@@ -14,7 +14,7 @@ rotation       log files: opened again, and given to the workers' user
 """
 
 from reuseport.logs.configuration import TRACE, configure, configure_launcher
-from reuseport.logs.lines import ACCESS_FORMAT, LAUNCHER, PHRASES, Place, TextFormatter, worker
+from reuseport.logs.lines import ACCESS_FORMAT, LAUNCHER, PHRASES, Place, TextFormatter, moved, worker
 from reuseport.logs.relay import Relay, relayed
 from reuseport.logs.rotation import files, give_files_to, reopen
 
@@ -30,6 +30,7 @@ __all__ = [
     "configure_launcher",
     "files",
     "give_files_to",
+    "moved",
     "relayed",
     "reopen",
     "worker",

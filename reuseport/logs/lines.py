@@ -40,6 +40,22 @@ class Place:
 
 LAUNCHER = Place("launcher")
 
+_labels: list[dict[str, str]] = []
+"""The fields of whatever labels records in this process."""
+
+
+def labels(place: Place) -> dict[str, str]:
+    """A place's fields, and those of `moved` from then on."""
+    made = place.fields()
+    _labels.append(made)
+    return made
+
+
+def moved(place: Place) -> None:
+    """From now on this process writes as `place`, with the logging that it has: it was forked."""
+    for fields in _labels:
+        fields.update(place.fields())
+
 
 def worker(slot: int, generation: int) -> Place:
     """The place of a worker."""
@@ -54,7 +70,7 @@ class TextFormatter(logging.Formatter):
     """
 
     def __init__(self, use_colors: bool | None = None, place: Place = LAUNCHER) -> None:
-        super().__init__("%(asctime)s %(levelname)-8s %(place)s: %(message)s", defaults=place.fields())
+        super().__init__("%(asctime)s %(levelname)-8s %(place)s: %(message)s", defaults=labels(place))
         self._colours = sys.stderr.isatty() if use_colors is None else use_colors
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
@@ -70,7 +86,7 @@ class TextFormatter(logging.Formatter):
 
 def label_records(place: Place) -> None:
     """Have every record of this process know its place."""
-    fields = place.fields()
+    fields = labels(place)
 
     def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = logging.LogRecord(*args, **kwargs)
@@ -82,7 +98,7 @@ def label_records(place: Place) -> None:
 
 def label_records_at(handler: logging.Handler, place: Place) -> None:
     """Have every record that comes to this handler know its place, whoever makes records."""
-    fields = place.fields()
+    fields = labels(place)
 
     def label(record: logging.LogRecord) -> bool:
         for name, value in fields.items():
@@ -98,6 +114,8 @@ def formatter(settings: Settings, place: Place) -> logging.Formatter:
         return TextFormatter(settings.use_colors, place)
     from pythonjsonlogger.json import JsonFormatter
 
+    fields = labels(place)
+
     class AccessFields(JsonFormatter):
         """Access lines also as fields."""
 
@@ -107,7 +125,7 @@ def formatter(settings: Settings, place: Place) -> logging.Formatter:
         def add_fields(
             self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
         ) -> None:
-            for name, value in place.fields().items():
+            for name, value in fields.items():
                 record.__dict__.setdefault(name, value)
             super().add_fields(log_data, record, message_dict)
             if request := _request(record):

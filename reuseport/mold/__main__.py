@@ -3,10 +3,10 @@
 It ends with the launcher, and when the launcher closes the channel. Nothing depends on it: workers are the
 launcher's children, and where there is no mold they are executed.
 
-From `worker.begin` on, a worker that is forked does what one that is executed does. What it brings along from
-here: modules, the collector's frozen heap, the current directory, the seed of the hashes of str, and where
-everything lies in memory. What it does not: our channel, random state (random.py seeds itself anew after a
-fork), the command line.
+A worker that is forked does what one that is executed does. What it brings along from here: modules, the
+collector's frozen heap, the current directory, the seed of the hashes of str, and where everything lies in
+memory; with --preload the application, and all that this has done at import. What it does not: our channel,
+random state (random.py seeds itself anew after a fork), the command line.
 """
 
 from __future__ import annotations
@@ -14,17 +14,25 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
+import socket
 import sys
-from importlib import import_module
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from reuseport.agreement import AGREEMENT, objection
 from reuseport.channel import Channel, PeerGoneError
-from reuseport.messages import TO_MOLD, Born, Cast, Failed, Prepare, Prepared, ToMold, Unborn
+from reuseport.errors import ConfigurationError
+from reuseport.kernel.capabilities import keep_only
+from reuseport.messages import TO_MOLD, Born, Cast, Failed, Preload, Prepare, Prepared, ToMold, Unborn
 from reuseport.mold.casting import cast
 from reuseport.mold.title import be_called
 from reuseport.settings.table import Settings
-from reuseport.worker.begin import NOT_BEGUN, tied
-from reuseport.worker.stage import import_ours
+from reuseport.signals import GROUP_SIGNALS
+from reuseport.worker.begin import NOT_BEGUN, begin_forked, tied
+
+if TYPE_CHECKING:
+    from reuseport.worker.readied import Readied
 
 
 def main() -> int:
@@ -34,18 +42,40 @@ def main() -> int:
     if (why := objection(arguments.agreement)) is not None:
         channel.send(Failed("operator", why))
         return NOT_BEGUN
+    if os.geteuid() != 0:
+        # Executed before the launcher has laid down its own (launcher/ahead.py); workers are to have none.
+        keep_only(())
     # What it would find here is found by all workers, and finding it moves memory that they could share.
     gc.disable()
+    shared = Shared()
     while True:
         for message, fds in _received(channel):
             match message:
                 case Prepare(settings):
-                    _prepare(Settings.from_json(settings))
-                    channel.send(Prepared())
+                    shared.settings = Settings.from_json(settings)
+                    _import(shared.settings)
+                    if shared.settings.preload == "off":
+                        _prepared(channel)
+                case Preload():
+                    _preload(shared, channel)
+                    _prepared(channel)
                 case Cast(worker) if not fds:
                     channel.send(Unborn(worker, "no descriptor is free: raise ulimit -n"))
                 case Cast() if _is_worker(channel, message, fds[0]):
-                    return _be_a_worker(channel, message, fds[0], arguments.launcher)
+                    channel.close()
+                    return _be_a_worker(message, fds[0], arguments.launcher, shared)
+
+
+@dataclass(slots=True)
+class Shared:
+    """What a worker finds beside modules."""
+
+    settings: Settings = field(default_factory=Settings)
+    readied: Readied | None = None
+    collects: bool = True
+    """The garbage collector runs, as far as the application has not switched it off."""
+    mask: set[int] | None = None
+    """Signals that are blocked in workers, if others are here."""
 
 
 def _received(channel: Channel[ToMold]) -> list[tuple[ToMold, list[int]]]:
@@ -58,11 +88,39 @@ def _received(channel: Channel[ToMold]) -> list[tuple[ToMold, list[int]]]:
         sys.exit(0)
 
 
-def _prepare(settings: Settings) -> None:
-    import_module("reuseport.worker.__main__")
+def _import(settings: Settings) -> None:
+    """What is ours."""
+    # Here: it takes a tenth of a second, and is for our workers.
+    import reuseport.worker.__main__
+    import reuseport.worker.readied  # noqa: F401
+    from reuseport.worker.stage import import_ours
+
     import_ours(settings)
+
+
+def _preload(shared: Shared, channel: Channel[ToMold]) -> None:
+    """The application. Exits where that fails."""
+    from reuseport.mold.preloading import preload
+    from reuseport.worker.application import StartupError
+
+    gc.enable()
+    try:
+        shared.readied = preload(shared.settings)
+    except (ConfigurationError, StartupError) as error:
+        failed = error.failed if isinstance(error, StartupError) else Failed("operator", str(error))
+        channel.send(failed)
+        os._exit(NOT_BEGUN)  # sys.exit would wait for the application's threads
+    shared.collects = gc.isenabled()
+    gc.disable()
+    # The application may have handlers of its own for what the terminal sends to all of us, for its workers.
+    shared.mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+
+
+def _prepared(channel: Channel[ToMold]) -> None:
+    """What is here is for all workers, and stays where it is."""
     gc.collect()
     gc.freeze()
+    channel.send(Prepared())
 
 
 def _is_worker(channel: Channel[ToMold], order: Cast, end: int) -> bool:
@@ -79,19 +137,20 @@ def _is_worker(channel: Channel[ToMold], order: Cast, end: int) -> bool:
     return False
 
 
-def _be_a_worker(channel: Channel[ToMold], order: Cast, end: int, launcher: int) -> int:
-    channel.close()
-    gc.enable()
+def _be_a_worker(order: Cast, fd: int, launcher: int, shared: Shared) -> int:
+    if shared.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, shared.mask)
+    if shared.collects:
+        gc.enable()
     os.environ["REUSEPORT_SLOT"] = str(order.slot)
     os.environ["REUSEPORT_GENERATION"] = str(order.generation)
-    ends = ["--agreement", AGREEMENT, "--channel", str(end), "--launcher", str(launcher)]
+    ends = ["--agreement", AGREEMENT, "--channel", str(fd), "--launcher", str(launcher)]
     place = ["--slot", str(order.slot), "--generation", str(order.generation)]
-    sys.argv[1:] = [*ends, *place]
-    be_called([sys.executable, "-m", "reuseport.worker", *sys.argv[1:]])
+    be_called([sys.executable, "-m", "reuseport.worker", *ends, *place])
     # Until the launcher says Start, or closes its end: by then it is our parent, or it is gone.
     waiting = select.poll()
-    waiting.register(end, select.POLLIN)
+    waiting.register(fd, select.POLLIN)
     waiting.poll()
-    from reuseport.worker.__main__ import main as live
+    from reuseport.worker.__main__ import live
 
-    return live()
+    return live(*begin_forked(socket.socket(fileno=fd), launcher), shared.readied)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 
 _PID = struct.Struct("=i")
 
@@ -23,7 +24,10 @@ def cast() -> int | None:
     """
     receiving, sending = os.pipe()
     try:
-        between = os.fork()
+        with warnings.catch_warnings():
+            # From 3.12 on of any thread. Those that there may be are known (obstacles.py).
+            warnings.simplefilter("ignore", DeprecationWarning)
+            between = os.fork()
     except OSError:
         os.close(receiving)
         os.close(sending)
@@ -53,7 +57,7 @@ def _fork_and_tell(sending: int) -> bool:
     It tells the pid, or the negative errno.
     """
     try:
-        pid = os.fork()
+        pid = os.fork()  # of a process that has one thread
     except OSError as error:
         pid = -(error.errno or 1)
     if pid != 0:

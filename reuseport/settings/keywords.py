@@ -27,6 +27,7 @@ class Keywords(TypedDict, total=False):
     workers: int | Literal["auto"] | None
     mold: bool | None
     reload_at_once: int | None
+    preload: Literal["off", "on", "try"] | None
     startup_timeout: float | str | None
     worker_timeout: float | str | None
     graceful_timeout: float | str | None

@@ -38,7 +38,8 @@ class Kind:
     """`parse` reads text or a value of a `native` type, the types a TOML file may use for it.
 
     A kind with a `separator` is repeatable: a flag is given again, a file has a list, an
-    environment variable is split there. A kind without a `metavar` is a switch.
+    environment variable is split there. A kind without a `metavar` is a switch. What a flag means without a
+    value, if it may do without, is `alone`; a value then stands behind a `=`, or it would be the next word.
     """
 
     metavar: str | None
@@ -46,6 +47,7 @@ class Kind:
     native: tuple[type, ...]
     show: Callable[[Any], str] = str
     separator: str | None = None
+    alone: str | None = None
 
 
 def integer(lowest: int, highest: int | None = None) -> Kind:
@@ -110,6 +112,15 @@ def _boolean(value: str | bool) -> bool:
     if word not in _WORDS:
         raise ValueError(f"{str(value)!r} is neither true nor false")
     return _WORDS[word]
+
+
+def _preload(value: str | bool) -> str:
+    word = str(value).strip().lower()
+    if word == "try":
+        return word
+    if word not in _WORDS:
+        raise ValueError(f"{str(value)!r} is not one of true, false, try")
+    return "on" if _WORDS[word] else "off"
 
 
 def _workers(value: str | int) -> int | str:
@@ -197,6 +208,7 @@ LIMIT = Kind("N", _limit, (int, str))
 """A number of things; 0, or none, for as many as come."""
 HEADERS = Kind("NAME:VALUE", _header, (str,), separator=r"\s+")
 PASSWORD = text("PASSWORD")
+PRELOAD = Kind("[=try]", _preload, (bool, str), alone="on")
 NUMBER = Kind("SECONDS", _number, (int, float))
 SNI = Kind("NAME=CERT:KEY", _sni, (str,), separator=r"\s+")
 SIZE = Kind("SIZE", parse_size, (int, str))

@@ -20,6 +20,7 @@ from reuseport.settings.kinds import (
     LIMIT,
     NUMBER,
     PASSWORD,
+    PRELOAD,
     SIZE,
     SNI,
     STICKY,
@@ -115,6 +116,11 @@ class Settings:
     )
     reload_at_once: int = _workers(
         1, integer(1), "Slots that a reload replaces at a time: so many more workers there are meanwhile."
+    )
+    preload: Literal["off", "on", "try"] = _workers(
+        "off",
+        PRELOAD,
+        "Import the application before workers are forked, so that they share it; try: if it can be shared.",
     )
     startup_timeout: float = _workers(60.0, DURATION, "Kill a worker that is not ready in time; 0 = never.")
     worker_timeout: float = _workers(

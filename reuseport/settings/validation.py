@@ -31,6 +31,8 @@ def validate(settings: Settings) -> None:
     if settings.http2 and settings.http != "zttp":
         raise ConfigurationError(f"--http2 needs --http zttp, not --http {settings.http}")
     _require_who_can_limit(settings)
+    if settings.preload == "on" and not settings.mold:
+        raise ConfigurationError("--preload shares the application by a mold: leave out --no-mold")
     if settings.log_format == "json" and find_spec("pythonjsonlogger") is None:
         raise ConfigurationError("--log-format json needs python-json-logger: pip install 'reuseport[json]'")
     if settings.ssl_certfile is not None:

@@ -25,12 +25,11 @@ from reuseport.settings.table import Settings
 from reuseport.worker import bond
 from reuseport.worker.begin import begin
 from reuseport.worker.ending import end_soon
-from reuseport.worker.protocol.accesslog import AccessLog, begin_access_log
 
 if TYPE_CHECKING:
-    from reuseport.worker.application import Application
     from reuseport.worker.protocol.connection import State
     from reuseport.worker.protocol.count import Counted
+    from reuseport.worker.readied import Readied
     from reuseport.worker.sticky.taking_part import Sticky
 
 STARTUP_FAILURE = 3
@@ -45,39 +44,41 @@ log = logging.getLogger("uvicorn.error")
 
 def main() -> int:
     """Run one worker from its first instruction to its exit status."""
-    channel, order, fds = begin(sys.argv[1:])
+    return live(*begin(sys.argv[1:]))
+
+
+def live(channel: Channel[ToWorker], order: Start, fds: list[int], readied: Readied | None = None) -> int:
+    """Run one from its order on; `readied` where that was done before it was forked."""
     if not fds:
         channel.send(Failed("operator", "no descriptor was free for the worker's own: raise ulimit -n"))
         return STARTUP_FAILURE
-    # After the signals and the bond: importing uvicorn takes a tenth of a second.
-    from reuseport.worker.application import Application, StartupError
-    from reuseport.worker.stage import set_stage, tell_where_we_are
-
     seat = exclusion.sit(fds[4] if order.locks else None)
-    settings = set_stage(Settings.from_json(order.settings), order.slot)
-    place = logs.worker(order.slot, order.generation)
-    try:
-        logs.configure(settings, place)
-    except ConfigurationError as error:
-        channel.send(Failed("operator", str(error)))
-        return STARTUP_FAILURE
-    tell_where_we_are()
-    access_log = begin_access_log(settings, place)
     if order.cpu is not None:
         # Before the application can start a thread: threads inherit it (sched_setaffinity(2)).
         os.sched_setaffinity(0, {order.cpu})
+    # After the signals and the bond: importing uvicorn takes a tenth of a second.
+    from reuseport.worker.application import StartupError
+    from reuseport.worker.readied import ready
 
     process = os.getpid()
     with contextlib.ExitStack() as end:
         # The end of file means that we are gone, and threads of the application may go on for a while.
         end.callback(channel.leave_open)
-        if access_log is not None:
-            end.callback(access_log.end)
         try:
-            application = Application(settings, order.tickets)
-            runner = end.enter_context(asyncio.Runner(loop_factory=application.get_loop_factory()))
-            runner.run(serve(channel, order, fds, settings, application, access_log, seat))
+            if readied is None:
+                place = logs.worker(order.slot, order.generation)
+                readied = ready(Settings.from_json(order.settings), order.slot, place, order.tickets)
+            else:
+                readied.take_place(order)
+            if readied.access_log is not None:
+                end.callback(readied.access_log.end)
+            loop_factory = readied.application.get_loop_factory()
+            runner = end.enter_context(asyncio.Runner(loop_factory=loop_factory))
+            runner.run(serve(channel, order, fds, readied, seat))
             end_soon(0)
+        except ConfigurationError as error:
+            channel.send(Failed("operator", str(error)))
+            return STARTUP_FAILURE
         except StartupError as error:
             channel.send(error.failed)
             end_soon(STARTUP_FAILURE)
@@ -113,9 +114,7 @@ async def serve(
     channel: Channel[ToWorker],
     order: Start,
     fds: list[int],
-    settings: Settings,
-    application: Application,
-    access_log: AccessLog | None,
+    readied: Readied,
     seat: exclusion.Seat | None,
 ) -> None:
     """Load the application and serve it until drained. Raises StartupError."""
@@ -135,6 +134,7 @@ async def serve(
     from reuseport.worker.server import Server
     from reuseport.worker.stealing import Stealing
 
+    settings, application, access_log = readied.settings, readied.application, readied.access_log
     scoreboard = Scoreboard(fds[0], order.slots)
     desk = scoreboard.desk(order.slot, order.desk)
     row = scoreboard.slot(order.slot)

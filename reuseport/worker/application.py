@@ -34,6 +34,11 @@ LOOP_RUNS = (
     "await this in lifespan startup, or run it in a thread of its own."
 )
 _OWN_LOOP = re.compile(r"(?i)running event loop|event loop is (already )?running|another loop is running")
+NO_LOOP = (
+    "\nWith --preload the application is imported before there is an event loop, which each worker has of its"
+    " own: do this in lifespan startup, or leave --preload out (--preload=try does so by itself)."
+)
+_NO_LOOP = re.compile(r"(?i)no (running|current) event loop")
 
 
 class StartupError(Exception):
@@ -59,13 +64,15 @@ class Application(Config):
     first_expiry = 0
     """When the first certificate ends, seconds since the epoch; 0: there is none."""
 
+    _preloaded = False
+
     def __init__(self, settings: Settings, tickets: str = "") -> None:
         """Imports what chooses the event loop, and nothing else of the operator's.
 
         `tickets`: the key that TLS session tickets are made with, in hexadecimal digits.
         """
         self._settings = settings
-        self._tickets = tickets
+        self.tickets = tickets
         if (text := misfit(uvicorn.__version__)) is not None:
             raise StartupError(Failed("operator", text))
         with _blamed(settings):
@@ -89,6 +96,26 @@ class Application(Config):
         uvicorn's server calls it in the running event loop, which stands still meanwhile: applications create
         tasks and clients at import, and expect to find the loop that will serve them.
         """
+        if self._preloaded:
+            self.loaded = True
+        else:
+            self._load()
+        if self.ssl is not None and self.tickets and not share(self.ssl, bytes.fromhex(self.tickets)):
+            log.debug("TLS sessions are resumed only by the worker that began them")
+        if self.around is not None:
+            self.loaded_app = self.around(self.loaded_app)
+
+    def preload(self) -> None:
+        """Load all of it before the process is forked, and before there is an event loop."""
+        try:
+            self._load()
+        except StartupError as error:
+            hint = NO_LOOP if _NO_LOOP.search(error.failed.text) else ""
+            raise StartupError(Failed(error.failed.blame, error.failed.text + hint)) from error
+        self._preloaded = True
+        self.loaded = False  # to uvicorn's server, which loads what is not
+
+    def _load(self) -> None:
         settings = self._settings
         with _blamed(settings):
             judge(import_named("APP", settings.app), settings)
@@ -99,11 +126,7 @@ class Application(Config):
             self.on_exit = _hook("--on-exit", settings.on_exit)
             if self.ssl is not None:
                 serve_names(self.ssl, settings)
-                if self._tickets and not share(self.ssl, bytes.fromhex(self._tickets)):
-                    log.debug("TLS sessions are resumed only by the worker that began them")
                 self.first_expiry = first_expiry(settings)
-        if self.around is not None:
-            self.loaded_app = self.around(self.loaded_app)
 
     def try_out(self) -> None:
         """Load it where a worker would, and leave it."""

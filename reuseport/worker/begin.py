@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import TypeAlias
 
 from reuseport.agreement import objection
 from reuseport.channel import Channel, PeerGoneError
@@ -33,6 +34,13 @@ def tied(arguments: Sequence[str]) -> tuple[argparse.Namespace, socket.socket]:
     # A launcher of another version may say more than we know.
     options, _ = parser.parse_known_args(arguments)
     bond.tie(options.launcher)
+    _take_signals()
+    # It had to be inheritable to come to us; what the application executes must not have it as well.
+    os.set_inheritable(options.channel, False)
+    return options, socket.socket(fileno=options.channel)
+
+
+def _take_signals() -> None:
     # Handlers, not SIG_IGN: what the application executes must not inherit deafness.
     for number in GROUP_SIGNALS:
         signal.signal(number, _leave_it_to_the_launcher)
@@ -43,19 +51,30 @@ def tied(arguments: Sequence[str]) -> tuple[argparse.Namespace, socket.socket]:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS - background)
     # SIGABRT, which the launcher sends to who hangs, now dumps the stacks of all threads first.
     faulthandler.enable()
-    # It had to be inheritable to come to us; what the application executes must not have it as well.
-    os.set_inheritable(options.channel, False)
-    return options, socket.socket(fileno=options.channel)
 
 
-def begin(arguments: Sequence[str]) -> tuple[Channel[ToWorker], Start, list[int]]:
-    """The first steps of a worker: learn what to do. The channel, the order, its descriptors."""
+Begun: TypeAlias = tuple[Channel[ToWorker], Start, list[int]]
+"""The channel, the order, its descriptors."""
+
+
+def begin(arguments: Sequence[str]) -> Begun:
+    """The first steps of a worker that is executed: learn what to do."""
     options, end = tied(arguments)
     channel = Channel(end, TO_WORKER)
     if (why := objection(options.agreement)) is not None:
         # Before anything is read: we might take it for something else.
         channel.send(Failed("operator", why))
         sys.exit(NOT_BEGUN)
+    return _ordered(channel)
+
+
+def begin_forked(end: socket.socket, launcher: int) -> Begun:
+    """Of one that is forked, when the launcher is its parent, or is gone. Signals are as they were before."""
+    bond.tie(launcher)
+    return _ordered(Channel(end, TO_WORKER))
+
+
+def _ordered(channel: Channel[ToWorker]) -> Begun:
     # Not select(2), which knows no descriptor above 1023: the launcher of many workers has higher ones.
     waiting = select.poll()
     waiting.register(channel, select.POLLIN)

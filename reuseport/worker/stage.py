@@ -24,6 +24,7 @@ from reuseport.settings.table import Settings
 _LATER = (
     "asyncio.base_events",
     "concurrent.futures.thread",
+    "reuseport.worker.collector",
     "reuseport.worker.control",
     "reuseport.worker.footprint",
     "reuseport.worker.hooks",
@@ -49,13 +50,18 @@ def set_stage(settings: Settings, slot: int) -> Settings:
     Call it before logging is set up: --log-config may name what is the project's own.
     """
     import_ours(settings)
+    settings = _in_place(settings)
+    be_a_child(slot)
+    return settings
+
+
+def _in_place(settings: Settings) -> Settings:
     given = surroundings.given
     place = given.place
     with contextlib.suppress(FileNotFoundError):
         place = str(Path.cwd())
     sys.path[:] = given.for_application(settings.app_dir, place)
     sys.argv[:] = given.argv
-    _be_a_child(slot)
     return replace(
         settings,
         log_file=_where_opened(settings.log_file),
@@ -78,11 +84,11 @@ def tell_where_we_are() -> None:
 def import_ours(settings: Settings) -> None:
     """What a worker needs with these settings, and would import later."""
     # What uvicorn's two factories import when they are called.
-    loop = "uvloop" if settings.loop in ("auto", "uvloop") else None
+    loops = ("uvloop", "uvicorn.loops.uvloop") if settings.loop in ("auto", "uvloop") else ()
     sticky = ("reuseport.worker.sticky.movable", "reuseport.worker.sticky.taking_part")
     ours = (*_LATER, *sticky) if settings.sticky else _LATER
     protocols = (
-        loop,
+        *loops,
         LOOP_FACTORIES.get(settings.loop),
         HTTP_PROTOCOLS.get(settings.http),
         WS_PROTOCOLS.get(settings.ws),
@@ -101,11 +107,13 @@ def _where_opened(path: str | None) -> str | None:
     return path if path in (None, "-") else str(Path(surroundings.given.place, path))
 
 
-def _be_a_child(slot: int) -> None:
+def be_a_child(slot: int) -> None:
     """To multiprocessing we are what it had started with the method "spawn".
 
     Applications ask it whether they are the first process, and which of many (multiprocessing.process).
     """
+    if (before := multiprocessing.parent_process()) is not None:
+        os.close(before.sentinel)  # of the mold's that we were forked from: each has its own
     ours = multiprocessing.current_process()
     ours.name = f"SpawnProcess-{slot + 1}"
     ours._identity = (slot + 1,)

@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,8 @@ import pytest
 from reuseport.channel import Channel
 from reuseport.messages import TO_MOLD, Born, Failed, FromMold, Message, Prepared, Unborn
 from reuseport.packets import encode
-from tests.conftest import PATIENCE, Launch, Launched, command, zombies
+from tests.conftest import PATIENCE, Launch, Launched, command, survivors, zombies
+from tests.whole.lines import wait_until
 
 DEBUG = ("--mold", "--log-level", "debug")
 PIDFD_OPEN, PIDFD_GETFD = 434, 438  # include/uapi/asm-generic/unistd.h
@@ -45,6 +47,28 @@ def test_workers_are_children_of_the_launcher_and_called_as_if_executed(server: 
     server.wait_for(r"slot 1 is ready \(generation 1, .* reason: crash\)")
     assert len(server.molds()) == 1
     assert server.stop() == 0
+
+
+def test_the_first_one_is_executed_before_the_launcher_is_whole(launch: Launch) -> None:
+    server = launch("plain:app", "--mold").ready(1)
+    (mold,) = server.molds()
+    first = datetime.strptime(server.lines[0][:23], "%Y-%m-%d %H:%M:%S,%f").astimezone()
+    assert mold.create_time() < first.timestamp()
+    assert server.stop() == 0
+
+
+def test_what_is_refused_leaves_none_of_it(launch: Launch) -> None:
+    server = launch("plain:app").ready(1)
+    other = launch("plain:app", "--mold", "--port", str(server.port))
+    assert other.wait() == 2
+    assert survivors(other.pid) == []
+
+
+def test_a_stop_before_anything_is_ready_leaves_none_of_it(launch: Launch) -> None:
+    server = launch("plain:app", "--mold")
+    wait_until(lambda: bool(server.molds()))
+    assert server.stop() == 0
+    assert survivors(server.pid) == []
 
 
 def test_they_share_no_random_numbers(launch: Launch) -> None:
@@ -94,7 +118,7 @@ def test_one_that_is_killed_hurts_nobody_and_is_followed_by_another(server: Laun
     os.kill(before[0], signal.SIGKILL)
     server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
     assert server.workers()[1] == before[1]
-    server.wait_for("the mold of generation 1 is ready")
+    wait_until(lambda: server.count("the mold of generation 1 is ready") == 2, lambda: server.output)
     assert len(server.molds()) == 1
     assert server.stop() == 0
 

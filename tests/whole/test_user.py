@@ -132,6 +132,8 @@ def test_capabilities_of_an_unprivileged_launcher_are_its_own(launch: Launch, an
     assert capabilities(server.pid) == ({Capability.BPF} if steered else set())
     assert not capabilities(server.pid, "CapAmb")
     assert_nobody(server.workers())
+    # Executed before the launcher has laid down what it does not need.
+    assert_nobody({mold.pid: mold.pid for mold in server.molds()})
     assert server.count("workers run as") == 0
     server.signal(signal.SIGTTIN)
     server.wait_for("slot 2 is ready")

@@ -43,6 +43,10 @@ class AccessLog:
         """From now on lines wait for the end of the loop's turn."""
         self._loop = loop
 
+    def move(self, settings: Settings, place: logs.Place) -> None:
+        """Its lines are of this place: the process was forked."""
+        self._line = _lines_of(settings, place)
+
     def info(self, message: str, *arguments: Any) -> None:
         """What uvicorn calls when a response begins."""
         lines = self._lines
@@ -118,4 +122,8 @@ def begin_access_log(settings: Settings, place: logs.Place) -> AccessLog | None:
     handler = handlers[0]
     if not isinstance(handler, logging.StreamHandler) or handler.stream is None:
         return None
-    return AccessLog(handler, text_line(place) if settings.log_format == "text" else json_line(place))
+    return AccessLog(handler, _lines_of(settings, place))
+
+
+def _lines_of(settings: Settings, place: logs.Place) -> Line:
+    return text_line(place) if settings.log_format == "text" else json_line(place)
