@@ -25,7 +25,7 @@ def _word() -> str:
         for kind in (scoreboard.Desk, scoreboard.SlotWord)
     }
     shape = scoreboard.ROW_WORDS, scoreboard.DESKS, scoreboard.WORD_BYTES, scoreboard.DURATION_BOUNDS
-    text = repr((fields, words, shape, signals.STACKS_SIGNAL))
+    text = repr((fields, words, shape, signals.STACKS_SIGNAL, signals.GLANCE_SIGNAL))
     return hashlib.blake2s(text.encode(), digest_size=4).hexdigest()
 
 

@@ -25,3 +25,6 @@ STACKS_SIGNAL: int = signal.SIGRTMIN + 5
 """A worker dumps the stacks of its threads and goes on. A real-time signal, because applications use the
 others, and not the first few, which libraries take. Blocked, too, until the worker is ready for it.
 """
+
+GLANCE_SIGNAL: int = signal.SIGRTMIN + 6
+"""A worker dumps the stack of its main thread alone, and goes on. As above."""

@@ -29,7 +29,7 @@ from reuseport.errors import ConfigurationError
 from reuseport.launcher.siginfo import HEARD
 from reuseport.messages import PACKET, TO_WORKER, Failed
 from reuseport.settings.table import Settings
-from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
+from reuseport.signals import GLANCE_SIGNAL, GROUP_SIGNALS, STACKS_SIGNAL
 
 if TYPE_CHECKING:
     from reuseport.launcher.host.identity import Identity
@@ -164,7 +164,8 @@ def execute(
     try:
         pid = os.fork()
         if pid == 0:
-            _become(command, channel, environment, identity, {*(held - HEARD), *GROUP_SIGNALS, STACKS_SIGNAL})
+            blocked = {*(held - HEARD), *GROUP_SIGNALS, STACKS_SIGNAL, GLANCE_SIGNAL}
+            _become(command, channel, environment, identity, blocked)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     try:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from reuseport.agreement import objection
 from reuseport.channel import Channel, PeerGoneError
 from reuseport.messages import TO_WORKER, Failed, Start, ToWorker
-from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
+from reuseport.signals import GLANCE_SIGNAL, GROUP_SIGNALS, STACKS_SIGNAL
 from reuseport.worker import bond
 
 NOT_BEGUN = 3
@@ -88,9 +88,26 @@ def _ordered(channel: Channel[ToWorker]) -> Begun:
         raise TypeError(f"the first message is Start, not {order!r}")
     if fds:
         # Whatever the worker hangs in from now on, its import included.
-        faulthandler.register(STACKS_SIGNAL, file=fds[2], all_threads=True)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {STACKS_SIGNAL})
+        _show_stacks(fds[2])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {STACKS_SIGNAL, GLANCE_SIGNAL})
     return channel, order, fds
+
+
+def _show_stacks(file: int) -> None:
+    """Where we stand, for who sends the signals.
+
+    At once, in the signal handler, only the thread that handles it, which is the main one as long as it takes
+    signals: a handler does not hold the interpreter lock, and the frames of a thread that runs meanwhile are
+    no place to walk. All threads are shown by Python's own handler behind it, which runs when the interpreter
+    gets to it, with the lock; never, while native code keeps that.
+    """
+    faulthandler.register(GLANCE_SIGNAL, file=file, all_threads=False)
+
+    def show_all(_number: int, _frame: FrameType | None) -> None:
+        faulthandler.dump_traceback(file=file, all_threads=True)
+
+    signal.signal(STACKS_SIGNAL, show_all)
+    faulthandler.register(STACKS_SIGNAL, file=file, all_threads=False, chain=True)
 
 
 def _has_terminal() -> bool:

@@ -18,7 +18,7 @@ import select
 import signal
 from collections.abc import Callable, Iterable
 
-from reuseport.signals import GROUP_SIGNALS, STACKS_SIGNAL
+from reuseport.signals import GLANCE_SIGNAL, GROUP_SIGNALS, STACKS_SIGNAL
 from reuseport.worker.polling import epoll_of
 
 _OURS = ("reuseport.", "asyncio.", "uvloop.")
@@ -37,9 +37,10 @@ def disown(loop: asyncio.AbstractEventLoop, descriptors: Callable[[], Iterable[i
             return  # a grandchild: what it has under these numbers is its own
         ours = False
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, *GROUP_SIGNALS):
+        for number in (STACKS_SIGNAL, GLANCE_SIGNAL):
+            faulthandler.unregister(number)
+        for number in (signal.SIGTERM, *GROUP_SIGNALS, STACKS_SIGNAL):
             _take_back(number)
-        faulthandler.unregister(STACKS_SIGNAL)
         _part(loop)
         _hollow(descriptors())
         loop.stop()
@@ -47,7 +48,7 @@ def disown(loop: asyncio.AbstractEventLoop, descriptors: Callable[[], Iterable[i
     os.register_at_fork(after_in_child=let_go)
 
 
-def _take_back(number: signal.Signals) -> None:
+def _take_back(number: int) -> None:
     """Python's own handler instead of ours. The application's stays; ours, behind it, knows its process."""
     handler = signal.getsignal(number)
     if callable(handler) and getattr(handler, "__module__", "").startswith(_OURS):

@@ -8,7 +8,9 @@ import signal
 import threading
 from pathlib import Path
 
-from reuseport.signals import STACKS_SIGNAL
+import pytest
+
+from reuseport.signals import GLANCE_SIGNAL, STACKS_SIGNAL
 from tests.admin.asking import Control
 from tests.conftest import Launch
 from tests.whole.lines import Line, stop_process, wait_until
@@ -93,12 +95,13 @@ def test_who_is_stopped_does_not_answer_and_nothing_is_lost(launch: Launch) -> N
     assert server.workers()[1] == pid
 
 
-def test_the_signal_kills_nobody_however_early_it_comes(launch: Launch) -> None:
+@pytest.mark.parametrize("number", [STACKS_SIGNAL, GLANCE_SIGNAL])
+def test_the_signal_kills_nobody_however_early_it_comes(number: int, launch: Launch) -> None:
     server = launch("plain:app", "--workers", "2")
     hit: set[int] = set()
     while server.count("all 2 workers are ready") == 0:
         for child in server.children():
-            os.kill(child.pid, STACKS_SIGNAL)
+            os.kill(child.pid, number)
             hit.add(child.pid)
     server.ready(2)
     # And a mold, which is no more than a copy of the launcher at first.

@@ -1,9 +1,9 @@
 """Where every thread of a worker stands, without ending it: also of one whose event loop does not turn.
 
-The worker has told faulthandler to write its Python stacks into a file of ours when STACKS_SIGNAL comes; that
-happens in the signal handler, whatever the interpreter is doing. A memfd and not a pipe: a dump of any length
-has room, and nobody has to read for the worker to go on. It cannot tell its end, so the launcher looks until
-it has been still for a moment.
+The worker has told faulthandler to write its Python stacks into a file of ours when a signal comes: that of
+the main thread in the signal handler, whatever the interpreter is doing, those of all as soon as it gets to
+it. A memfd and not a pipe: a dump of any length has room, and nobody has to read for the worker to go on. It
+cannot tell its end, so the launcher looks until it has been still for a moment.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import re
 
 from reuseport.launcher.process import Process
-from reuseport.signals import STACKS_SIGNAL
+from reuseport.signals import GLANCE_SIGNAL, STACKS_SIGNAL
 
 LOOK = 0.02
 """Seconds between two looks at the file."""
@@ -35,7 +35,7 @@ def begin_glance(process: Process) -> None:
     """Ask the worker for its stacks, to be read SOON. Spoils a dump that is being taken: it will be empty."""
     os.ftruncate(process.stacks, 0)
     os.lseek(process.stacks, 0, os.SEEK_SET)
-    process.send(STACKS_SIGNAL)
+    process.send(GLANCE_SIGNAL)
 
 
 def end_glance(process: Process) -> str:
