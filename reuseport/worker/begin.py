@@ -96,10 +96,9 @@ def _ordered(channel: Channel[ToWorker]) -> Begun:
 def _show_stacks(file: int) -> None:
     """Where we stand, for who sends the signals.
 
-    At once, in the signal handler, only the thread that handles it, which is the main one as long as it takes
-    signals: a handler does not hold the interpreter lock, and the frames of a thread that runs meanwhile are
-    no place to walk. All threads are shown by Python's own handler behind it, which runs when the interpreter
-    gets to it, with the lock; never, while native code keeps that.
+    The main thread is shown at once, in the signal handler, whatever the interpreter is doing. The others not:
+    a handler does not hold the interpreter lock, and the frames of a thread that runs meanwhile are no place
+    to walk. All are shown by a handler of Python's, which runs with the lock, when the interpreter gets to it.
     """
     faulthandler.register(GLANCE_SIGNAL, file=file, all_threads=False)
 
@@ -107,7 +106,8 @@ def _show_stacks(file: int) -> None:
         faulthandler.dump_traceback(file=file, all_threads=True)
 
     signal.signal(STACKS_SIGNAL, show_all)
-    faulthandler.register(STACKS_SIGNAL, file=file, all_threads=False, chain=True)
+    # Not every library begins again what a signal has interrupted.
+    signal.siginterrupt(STACKS_SIGNAL, False)
 
 
 def _has_terminal() -> bool:

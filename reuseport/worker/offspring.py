@@ -37,8 +37,7 @@ def disown(loop: asyncio.AbstractEventLoop, descriptors: Callable[[], Iterable[i
             return  # a grandchild: what it has under these numbers is its own
         ours = False
         signal.set_wakeup_fd(-1)
-        for number in (STACKS_SIGNAL, GLANCE_SIGNAL):
-            faulthandler.unregister(number)
+        faulthandler.unregister(GLANCE_SIGNAL)
         for number in (signal.SIGTERM, *GROUP_SIGNALS, STACKS_SIGNAL):
             _take_back(number)
         _part(loop)

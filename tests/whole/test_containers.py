@@ -103,8 +103,7 @@ def used_and_stopped(server: Launched, workers: int) -> None:
     assert httpx.get(server.url, timeout=PATIENCE).status_code == 200
     launcher.send_signal(signal.SIGHUP)
     server.wait_for("generation 2 serves in every slot")
-    for _ in range(workers):
-        server.wait_for("exited cleanly")
+    wait_until(lambda: server.count("exited cleanly") == workers, lambda: server.output)
     a_worker(server).kill()
     server.wait_for(r"slot \d is ready .*reason: crash")
     assert httpx.get(server.url, timeout=PATIENCE).status_code == 200

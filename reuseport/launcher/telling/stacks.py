@@ -74,6 +74,7 @@ class Dumps:
                 os.ftruncate(file, 0)
                 # Its position is the worker's, too: one open file description.
                 os.lseek(file, 0, os.SEEK_SET)
+                process.send(GLANCE_SIGNAL)
                 process.send(STACKS_SIGNAL)
                 await _until_still(file)
                 return os.pread(file, MOST, 0).decode(errors="replace")
