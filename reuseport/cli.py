@@ -14,13 +14,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from reuseport import __version__
+from reuseport import __version__, surroundings
 from reuseport.errors import ApplicationError, HostError, ReuseportError
 from reuseport.settings.kinds import APPLICATION
 from reuseport.settings.precedence import gathered, load
@@ -180,6 +181,9 @@ def _serve(context: click.Context, /, **_: Any) -> None:
 
     siginfo.hold()
     settings = settings_of(context)
+    if surroundings.given.companions and settings.preload == "off":
+        # They are not in what is forked.
+        settings = replace(settings, mold=False)
     from reuseport.launcher.ahead import first_mold
 
     with first_mold(settings) as mold:

@@ -22,9 +22,9 @@ one that just starts.
 """
 
 STACKS_SIGNAL: int = signal.SIGRTMIN + 5
-"""A worker dumps the stacks of all its threads, as soon as it executes Python, and goes on. A real-time signal,
-because applications use the others, and not the first few, which libraries take. Blocked, too, until the
-worker is ready for it.
+"""A worker dumps the stacks of all its threads, as soon as it executes Python, and goes on. A real-time
+signal, because applications use the others, and not the first few, which libraries take. Blocked, too, until
+the worker is ready for it.
 """
 
 GLANCE_SIGNAL: int = signal.SIGRTMIN + 6

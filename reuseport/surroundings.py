@@ -30,16 +30,20 @@ class Surroundings:
 
     `path`: sys.path, all absolute, the current directory where Python had put it. `argv`: sys.argv. `place`:
     the current directory without a link in its name; `directory`: as the operator calls it ($PWD), perhaps by
-    a link that leads elsewhere one day. Both are empty if it had been removed.
+    a link that leads elsewhere one day. Both are empty if it had been removed. `companions`: threads of
+    somebody else run in each interpreter that is begun here.
     """
 
-    __slots__ = ("argv", "directory", "path", "place")
+    __slots__ = ("argv", "companions", "directory", "path", "place")
 
-    def __init__(self, path: list[str], argv: list[str], directory: str, place: str) -> None:
+    def __init__(
+        self, path: list[str], argv: list[str], directory: str, place: str, companions: bool = False
+    ) -> None:
         self.path = path
         self.argv = argv
         self.directory = directory
         self.place = place
+        self.companions = companions
 
     @classmethod
     def here(cls) -> "Surroundings":
@@ -134,7 +138,7 @@ def _begin_again() -> None:
     needed = {*own(given), _home()}
     kept = [entry for entry in map(os.path.abspath, filter(None, named.split(os.pathsep))) if entry in needed]
     told = {
-        "given": {name: getattr(given, name) for name in given.__slots__},
+        "given": {**{name: getattr(given, name) for name in given.__slots__}, "companions": True},
         "named": {"PYTHONPATH": named} if named else {},
     }
     environment = {**os.environ, AGAIN: ascii(told), "PYTHONPATH": os.pathsep.join(kept)}

@@ -58,6 +58,8 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay, first: Mo
     _warn_of_what_all_can_read()
     identity = identity_of(settings)
     workers, limits = settings.workers, host_limits()
+    if surroundings.given.companions and not settings.mold:
+        log.info("workers are executed, not forked: threads of an instrumentation are to run in each")
     with contextlib.ExitStack() as stack:
         held = stack.enter_context(
             ports.held(settings.binds(), settings.join, passed(os.environ), named=settings.names_address())

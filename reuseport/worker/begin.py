@@ -96,9 +96,9 @@ def _ordered(channel: Channel[ToWorker]) -> Begun:
 def _show_stacks(file: int) -> None:
     """Where we stand, for who sends the signals.
 
-    The main thread is shown at once, in the signal handler, whatever the interpreter is doing. The others not:
-    a handler does not hold the interpreter lock, and the frames of a thread that runs meanwhile are no place
-    to walk. All are shown by a handler of Python's, which runs with the lock, when the interpreter gets to it.
+    The main thread is shown at once, in the signal handler, whatever the interpreter is doing. The others are
+    not: a handler does not hold the interpreter lock, and the frames of a thread that runs meanwhile are no
+    place to walk. All are shown by a handler of Python's, with the lock, when the interpreter gets to it.
     """
     faulthandler.register(GLANCE_SIGNAL, file=file, all_threads=False)
 

@@ -360,7 +360,8 @@ def test_by_cpu_a_connection_goes_to_the_slot_of_the_cpu_it_comes_in_on(launch: 
             # The loopback interface stays on the CPU of who sends.
             os.sched_setaffinity(0, {cpu})
             with socket.create_connection(("127.0.0.1", server.port), PATIENCE):
-                assert at_once(server, 20) == {str(slot): 20}
+                # Where other programs keep a worker waiting, a sibling takes from it.
+                wait_until(lambda slot=slot: at_once(server, 20) == {str(slot): 20})  # type: ignore[misc]
     finally:
         os.sched_setaffinity(0, allowed)
     assert server.stop() == 0

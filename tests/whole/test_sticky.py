@@ -166,15 +166,20 @@ def test_what_is_still_to_be_written_stays_whole(launch: Launch, http: str) -> N
         known = opened(server, lines)
         [(one, here)] = list(known.items())[:1]
         other = next(key for key, slot in known.items() if slot != here)
-        [line] = lines.open(server.port, 1)
-        line.be_narrow()
         large = "x" * 8_000_000
-        line.send(head(one, more=f"Content-Length: {len(large)}\r\n") + large.encode())
-        line.wait_for_some()  # the application has sent all of it
-        line.send(head(other) + b"hi")
-        assert told(line.answer()) == [large]
-        assert line.answer().who["slot"] == here
-        wait_until(lambda: counted(server)["missed"] == 1)
+
+        def asked_too_early() -> str:
+            [line] = lines.open(server.port, 1)
+            line.be_narrow()
+            line.send(head(one, more=f"Content-Length: {len(large)}\r\n") + large.encode())
+            line.wait_for_some()  # the application has sent all of it
+            line.send(head(other) + b"hi")
+            assert told(line.answer()) == [large]
+            return str(line.answer().who["slot"])
+
+        # On a busy machine the worker may look at the second one only when all has been read.
+        wait_until(lambda: asked_too_early() == here)
+        wait_until(lambda: counted(server)["missed"] >= 1)
     assert server.stop() == 0
 
 
@@ -364,20 +369,30 @@ def test_scaling_moves_few(launch: Launch) -> None:
     server = served(launch)
     with Lines() as lines:
         [line] = lines.open(server.port, 1)
-        before = {key: visit(line, key).who["slot"] for key in map(str, range(300))}
+
+        def served_by() -> dict[str, str]:
+            return {key: str(visit(line, key).who["slot"]) for key in map(str, range(300))}
+
+        # Who could not be moved in that moment, on a busy machine, is served where it is.
+        before = served_by()
+        wait_until(lambda: served_by() == before)
         known = opened(server, lines)
         server.signal(signal.SIGTTIN)
         server.wait_for("slot 3 is ready")
         wait_until(lambda: any(visit(line, key).who["slot"] == "3" for key in before))
-        after = {key: visit(line, key).who["slot"] for key in before}
-        moved = {key for key in before if before[key] != after[key]}
-        assert {after[key] for key in moved} == {"3"}
-        assert len(moved) < 120
+        after: dict[str, str] = {}
+
+        def moved() -> set[str]:
+            after.update(served_by())
+            return {key for key in before if before[key] != after[key]}
+
+        wait_until(lambda: {after[key] for key in moved()} == {"3"})
+        assert len(moved()) < 120
         assert {key: visit(line, key).who["slot"] for key in known} == known
         server.signal(signal.SIGTTOU)
         server.wait_for("slot 3: Shutting down")
         wait_until(lambda: all(visit(line, key).who["slot"] != "3" for key in before))
-        assert {key: visit(line, key).who["slot"] for key in before} == before
+        wait_until(lambda: served_by() == before)
     assert server.stop() == 0
 
 

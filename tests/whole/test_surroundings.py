@@ -318,6 +318,8 @@ def test_threads_of_an_instrumentation_do_not_get_the_launchers_signals(
     # From the current directory, which `launch` would put elsewhere.
     flags = ("--workers", "2", "--app-dir", "")
     server = launch("app:app", *flags, env={"PYTHONPATH": str(place)}, cwd=tmp_path).ready(2)
+    # A fork of a mold would not have them.
+    assert server.molds() == []
     found = seen(server)
     assert "exporter" in found["threads"]
     assert str(place) in found["path"]
