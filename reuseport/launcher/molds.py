@@ -177,7 +177,21 @@ class Molds:
 
     def pids(self) -> dict[int, Callable[[], None]]:
         """Of all molds, and what is to be done when one is found dead."""
-        return {mold.pid: lambda mold=mold: self._on_exit(mold) for mold in self._molds}  # type: ignore[misc]
+        found: dict[int, Callable[[], None]] = {
+            mold.pid: lambda mold=mold: self._on_exit(mold)  # type: ignore[misc]
+            for mold in self._molds
+        }
+        if self._first is not None:
+            found[self._first.pid] = self._forget_first
+        return found
+
+    def _forget_first(self) -> None:
+        """It has died before anybody wanted it; whoever does has another one made, and is told what fails."""
+        first, self._first = self._first, None
+        if first is not None:
+            first.execution.reap_now()
+            first.execution.close()
+            first.channel.close()
 
     def close(self) -> None:
         """End all of them, and wait a moment: nothing is to be left of us. The loop runs no more."""
