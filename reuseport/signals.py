@@ -29,3 +29,8 @@ the worker is ready for it.
 
 GLANCE_SIGNAL: int = signal.SIGRTMIN + 6
 """A worker dumps the stack of its main thread, at once and whatever it executes, and goes on. As above."""
+
+
+def shown_by_main() -> None:
+    """For a thread of ours: the main thread is to be shown, and so it is to take these signals."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {STACKS_SIGNAL, GLANCE_SIGNAL})

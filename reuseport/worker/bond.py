@@ -20,6 +20,8 @@ import signal
 import sys
 import threading
 
+from reuseport.signals import shown_by_main
+
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 
@@ -53,6 +55,7 @@ class Watch:
             self._set()
 
     def _wait(self, pidfd: int) -> None:
+        shown_by_main()
         gone = select.poll()
         gone.register(pidfd, select.POLLIN)
         gone.poll()

@@ -52,6 +52,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reuseport.kernel.unyielding import Alarm, duplicate, send_descriptor, unread
 from reuseport.scoreboard import DESKS, Desk, Scoreboard, add
+from reuseport.signals import shown_by_main
 from reuseport.worker.passing import FULL, GONE, RESCUED, claim, sending_end, travels
 from reuseport.worker.protocol.connection import State, Transferable, TransferableH11, TransferableHttpTools
 from reuseport.worker.standing import can_tell, step, watched_over
@@ -142,6 +143,7 @@ class Rescue:
     # ── in the thread ─────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
+        shown_by_main()
         self._alarm.wait()
         while not self._ended:
             overdue, done, now = self._overdue, self._done(), time.monotonic_ns()

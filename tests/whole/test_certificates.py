@@ -81,7 +81,9 @@ def test_a_renewed_one_is_taken_up_by_a_reload_and_told(launch: Launch, tmp_path
     write(issue(ca, "first.test", 5), path)
     tls = ("--ssl-certfile", str(path), "--admin", "127.0.0.1:0")
     server = launch("plain:app", "--workers", "2", *tls).ready(2)
-    server.wait_for(r"WARNING.*the certificate ends at \d{4}-\d\d-\d\d \d\d:\d\d UTC, in 5 days: renew it")
+    server.wait_for_first(
+        r"WARNING.*the certificate ends at \d{4}-\d\d-\d\d \d\d:\d\d UTC, in 5 days: renew it"
+    )
     control = Control(server)
     assert name_of(served(ca, server.port, None)) == "first.test"
 

@@ -174,7 +174,7 @@ def test_what_is_still_to_be_written_stays_whole(launch: Launch, http: str) -> N
             line.send(head(one, more=f"Content-Length: {len(large)}\r\n") + large.encode())
             line.wait_for_some()  # the application has sent all of it
             line.send(head(other) + b"hi")
-            assert told(line.answer()) == [large]
+            assert told(line.answer())[-1] == large
             return str(line.answer().who["slot"])
 
         # On a busy machine the worker may look at the second one only when all has been read.

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import PATIENCE, Launch, Launched
+from tests.conftest import PATIENCE, Launch, Launched, command
 from tests.whole.modules import FRESH, Shop
 from tests.whole.traffic import ask
 
@@ -65,7 +65,7 @@ def test_a_broken_file_leaves_the_last_one_that_worked(launch: Launch, shop: Sho
 def test_the_watcher_ends_with_the_launcher(launch: Launch, shop: Shop, number: signal.Signals) -> None:
     server = develop(launch, shop)
     children = psutil.Process(server.pid).children()
-    (watcher,) = [child for child in children if "reuseport.worker.autoreload" in child.cmdline()]
+    (watcher,) = [child for child in children if "reuseport.worker.autoreload" in command(child)]
     pidfd = os.pidfd_open(watcher.pid)
     try:
         server.signal(number)
