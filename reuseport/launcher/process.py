@@ -53,6 +53,8 @@ class Process:
         self.allowance = Allowance(MOST_MESSAGES, MOST_PER_SECOND)
         self.exited = False
         """The pidfd has said so."""
+        self.ready_too_late = False
+        """It had said that it is ready, which was heard together with its end."""
         self.deaf = False
         """Its end of the channel is closed, although it lives."""
         self.holds: tuple[str, ...] = ()

@@ -93,7 +93,9 @@ class Workforce:
             if process.condemned():
                 return
             if isinstance(message, Ready) and process.exited:
-                return  # ready and dead in one turn of the loop: nobody is to drain for a corpse
+                # Ready and dead in one turn of the loop: nobody is to drain for a corpse.
+                process.ready_too_late = True
+                return
             if isinstance(message, Holds):
                 process.holds = message.names
             self._feed(ev.Heard(number, message))
@@ -128,7 +130,8 @@ class Workforce:
         # Never waits: it is up to a debugger when the status can be had, and nothing here may be.
         status = process.reap_now()
         self._let_go(number, status)
-        self._feed(ev.WorkerExited(number, self._explain(process, status), clean=status in (0, None)))
+        how, clean = self._explain(process, status), status in (0, None)
+        self._feed(ev.WorkerExited(number, how, clean=clean, ready=process.ready_too_late))
 
     def abandon(self, number: int) -> None:
         """Let go of a worker that is not gone although it was sent SIGKILL; nothing if it is.

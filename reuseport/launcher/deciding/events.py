@@ -72,13 +72,15 @@ class Deaf:
 class WorkerExited:
     """The worker's process is gone. `how` says it in words, `blame` who must act if it never was ready.
 
-    `clean`: by itself, with status 0, as far as anybody knows.
+    `clean`: by itself, with status 0, as far as anybody knows. `ready`: its last word was that it is, on
+    which nobody has acted.
     """
 
     worker: int
     how: str
     blame: Blame = Blame.APPLICATION
     clean: bool = True
+    ready: bool = False
 
 
 @dataclass(frozen=True, slots=True)

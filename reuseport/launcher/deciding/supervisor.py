@@ -219,6 +219,7 @@ class Supervisor:
 
     def _on_exited(self, worker: Worker, exited: ev.WorkerExited, now: float) -> None:
         before = worker.phase
+        self.ever_ready |= exited.ready
         self._roster.bury(worker)
         if self._ending.decided and not exited.clean and before not in (Phase.STARTING, Phase.DYING):
             self._ending.cut_short = True

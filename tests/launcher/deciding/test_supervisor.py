@@ -197,6 +197,13 @@ def test_a_first_failure_beside_a_success_is_only_a_crash() -> None:
     assert play.generations() == {0: 1, 1: 1, 2: 1}
 
 
+def test_who_was_ready_and_died_before_it_was_heard_is_only_a_crash() -> None:
+    play = Play(policy(1)).begin()
+    actions = play.feed(ev.WorkerExited(1, "killed", clean=False, ready=True))
+    assert not codes(actions)
+    assert spawns(actions) == [(0, Reason.CRASH)]
+
+
 def test_nobody_ready_in_time_is_aborted_killed_and_exit_code_3() -> None:
     play = Play(policy(2, startup_timeout=10.0)).begin()
     assert play.seconds_until(ev.Abort) == 10.0
