@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Mapping, Sequence, Set
 from typing import NoReturn
 
-from reuseport.launcher.execution import Execution, go_back, let_go_of_descriptors, let_go_of_signals
+from reuseport.launcher.execution import (
+    Execution,
+    forked,
+    go_back,
+    let_go_of_descriptors,
+    let_go_of_signals,
+)
 from reuseport.launcher.host.identity import Identity
-from reuseport.launcher.siginfo import HEARD
 
 NOT_FOUND = 127
 """The exit status of what could not be executed, as of a shell."""
@@ -28,19 +32,7 @@ def run_command(
     Raises OSError (fork(2), pidfd_open(2)); whoever cannot be executed says so there, and exits NOT_FOUND.
     """
     environment = {**environment, **({} if identity is None else identity.environment())}
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = os.fork()
-        if pid == 0:
-            _become(words, output, environment, identity, held - HEARD)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    try:
-        return Execution(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
+    return forked(lambda held: _become(words, output, environment, identity, held))
 
 
 def _become(
@@ -59,9 +51,7 @@ def _become(
         os.setsid()
         go_back()
         if identity is not None:
-            os.setgroups(identity.groups)
-            os.setresgid(identity.gid, identity.gid, identity.gid)
-            os.setresuid(identity.uid, identity.uid, identity.uid)
+            identity.take()
         _execute(words, environment)
     except OSError as error:
         os.write(2, f"{words[0]}: {error.strerror}\n".encode(errors="replace"))

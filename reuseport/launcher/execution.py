@@ -19,7 +19,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, NoReturn
 
 from reuseport import surroundings
@@ -159,13 +159,24 @@ def execute(
     ends = ["--agreement", AGREEMENT, "--channel", str(channel.fileno()), "--launcher", str(os.getpid())]
     interpreter = [] if surroundings.is_frozen() else [*surroundings.flags(), "-c", _FIRST_LINES]
     command = [sys.executable, *interpreter, module, *ends, *arguments]
+
+    def become(held: Set[int]) -> NoReturn:
+        blocked = {*held, *GROUP_SIGNALS, STACKS_SIGNAL, GLANCE_SIGNAL}
+        _become(command, channel, environment, identity, blocked)
+
+    return forked(become)
+
+
+def forked(become: Callable[[Set[int]], NoReturn]) -> Execution:
+    """A copy of the launcher that becomes somebody else at once; `become` is told the signals that whoever
+    started us had blocked. Raises OSError (fork(2), pidfd_open(2)).
+    """
     # All, until the copy has no handler of ours any more.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
-            blocked = {*(held - HEARD), *GROUP_SIGNALS, STACKS_SIGNAL, GLANCE_SIGNAL}
-            _become(command, channel, environment, identity, blocked)
+            become(held - HEARD)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
     try:
@@ -195,9 +206,7 @@ def _become(
         let_go_of_descriptors(channel.fileno())
         go_back()
         if identity is not None:
-            os.setgroups(identity.groups)
-            os.setresgid(identity.gid, identity.gid, identity.gid)
-            os.setresuid(identity.uid, identity.uid, identity.uid)
+            identity.take()
         os.set_inheritable(channel.fileno(), True)
         os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter
     except OSError as error:

@@ -69,6 +69,13 @@ class Identity:
             return {}
         return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
 
+    def take(self) -> None:
+        """Become it, for good, in a process that was forked for that. Raises OSError (setresuid(2))."""
+        # In this order: who is somebody else already may change no groups.
+        os.setgroups(self.groups)
+        os.setresgid(self.gid, self.gid, self.gid)
+        os.setresuid(self.uid, self.uid, self.uid)
+
     def explain(self, error: OSError) -> str | None:
         """Why our interpreter was not executed, and what the operator can do; None for other reasons."""
         if hint := _HINTS.get(error.errno or 0):
