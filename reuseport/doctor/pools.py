@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import select
-
-from reuseport.channel import Channel, PeerGoneError, paired
 from reuseport.doctor.facts import Known, Pool, Unknown
 from reuseport.errors import ReuseportError
-from reuseport.launcher.check import TIDYING
-from reuseport.launcher.execution import execute, refuse_what_does_not_fit, worker_environment
+from reuseport.launcher.apart import ask_apart
+from reuseport.launcher.execution import refuse_what_does_not_fit
 from reuseport.launcher.host.identity import identity_of
-from reuseport.launcher.telling.exits import explain
-from reuseport.messages import TO_DOCTOR, Failed, Found, Start, ToDoctor
+from reuseport.messages import TO_DOCTOR, Failed, Found
 from reuseport.packets import ViolationError
 from reuseport.printable import printable
 from reuseport.settings.table import Settings
@@ -25,24 +20,14 @@ def pools_of(settings: Settings) -> Known[tuple[Pool, ...]]:
     """What one worker may open, as far as it is made at import."""
     try:
         refuse_what_does_not_fit(settings)
-        identity = identity_of(settings)
+        said, how = ask_apart("reuseport.worker.pools", settings, TO_DOCTOR, identity_of(settings))
     except ReuseportError as error:
         return Unknown(str(error))
-    channel, theirs = paired(TO_DOCTOR)
-    with theirs:
-        environment = {
-            **worker_environment(os.environ),
-            "REUSEPORT_SLOT": "0",
-            "REUSEPORT_GENERATION": "1",
-        }
-        process = execute("reuseport.worker.pools", [], theirs, environment, identity)
-    channel.send(Start(settings.to_json(), 0, 0, 0, 0, 0))
-    try:
-        answer = _answer(channel, settings)
-    finally:
-        status = process.end(TIDYING)
-        channel.close()
-    match answer:
+    except TimeoutError as error:
+        return Unknown(f"{settings.app} does not import: it takes {error} (--startup-timeout)")
+    except ViolationError as error:
+        return Unknown(f"{settings.app} does not import: {error}")
+    match said[0] if said else None:
         case Found(names, most):
             pairs = zip(names[:MOST_POOLS], most, strict=False)
             return tuple(Pool(printable(name[:MOST_NAME]), number) for name, number in pairs)
@@ -52,19 +37,4 @@ def pools_of(settings: Settings) -> Known[tuple[Pool, ...]]:
                 f"{settings.app} does not import: {last}; reuseport check {settings.app} has it all"
             )
         case None:
-            return Unknown(f"{settings.app} does not import: the {explain(0, process.pid, status)}")
-
-
-def _answer(channel: Channel[ToDoctor], settings: Settings) -> ToDoctor | None:
-    """What the process says; None when it is gone without a word."""
-    timeout = settings.startup_timeout or None
-    readable, _, _ = select.select([channel], [], [], timeout)
-    if not readable:
-        return Failed("application", f"it takes longer than {timeout:g} s (--startup-timeout)")
-    try:
-        received = channel.receive()
-    except PeerGoneError:
-        return None
-    except ViolationError as error:
-        return Failed("application", str(error))
-    return received[0][0] if received else None
+            return Unknown(f"{settings.app} does not import: the {how}")
