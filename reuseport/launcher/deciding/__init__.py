@@ -5,6 +5,7 @@ supervisor   every decision about workers, and all state that it depends on
 phases       the life of a worker, as a table
 conversation what a worker may say when, as a table
 slots        the supervisor's data, and the questions that it asks of it
+starting     who is started, and what follows if the first start fails
 roster       who is there, and what is done to one worker
 looking      whom to ask what they execute, because they take long
 silence      whose event loop turns, and whose does not

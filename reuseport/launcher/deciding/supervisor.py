@@ -4,8 +4,8 @@
 until when nothing happens by itself. After each event `_advance` asks, in this order: whose patience is over,
 who is to leave, who is missing, who is to be replaced, who accepts for whom. So a rollout is state, no call
 stack, and a stop in the middle of one is acted on at once. The file is long because it is the thing: who is
-there (`roster`, `slots`), whose loop turns (`silence`), plans (`rollout`), fosters (`fostering`) and the end
-(`ending`) stand beside it, decisions do not.
+there (`roster`, `slots`), who starts (`starting`), whose loop turns (`silence`), plans (`rollout`), fosters
+(`fostering`) and the end (`ending`) stand beside it, decisions do not.
 
 Promises, checked by the property test: at most DESKS workers in a slot, of which one serves; nobody drains
 without a ready successor, unless stopping or scaling down; where clients can connect somebody accepts; every
@@ -29,6 +29,7 @@ from reuseport.launcher.deciding.rollout import Rollout
 from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.siblings import acquaint, introduce
 from reuseport.launcher.deciding.slots import Policy, Slot, Stage, Worker
+from reuseport.launcher.deciding.starting import FirstStart, fill, start_swaps
 from reuseport.messages import (
     CannotFoster,
     Failed,
@@ -53,9 +54,8 @@ class Supervisor:
         self._ending = Ending(self._roster)
         self._rng = rng
         self._begun = False
-        self.ever_ready = False
+        self._first = FirstStart()
         self._announced = False
-        self._first_blame: Blame | None = None
         self._told = ""
         """The last startup failure that was told."""
         self._now = 0.0
@@ -151,7 +151,7 @@ class Supervisor:
         for worker in self.workers.values():
             if worker.retire_at is not None:
                 yield worker.retire_at
-        if self.ever_ready:
+        if self._first.over:
             for slot in self.slots.values():
                 if slot.missing() and not slot.full() and not slot.drained:
                     yield slot.retry_at
@@ -203,7 +203,7 @@ class Supervisor:
             worker.retire_at = now + self.policy.lifetime + jitter
         slot.generation = worker.generation
         slot.opened = True
-        self.ever_ready = True
+        self._first.over = True
         self._told = ""
         self._roster.report(reports.ready(worker, now))
         for predecessor in predecessors:
@@ -219,7 +219,7 @@ class Supervisor:
 
     def _on_exited(self, worker: Worker, exited: ev.WorkerExited, now: float) -> None:
         before = worker.phase
-        self.ever_ready |= exited.ready
+        self._first.over |= exited.ready
         self._roster.bury(worker)
         if self._ending.decided and not exited.clean and before not in (Phase.STARTING, Phase.DYING):
             self._ending.cut_short = True
@@ -227,8 +227,8 @@ class Supervisor:
             self._roster.report(reports.exited(worker, exited.how))
             return
         self._roster.report(reports.crashed(worker, exited.how))
-        if before is Phase.STARTING and not self.ever_ready:
-            self._first_blame = self._first_blame or worker.blame or exited.blame
+        if before is Phase.STARTING:
+            self._first.failed(worker.blame or exited.blame)
         self._lost(worker, exited.how, Reason.CRASH, now)
 
     def _on_leaving(self, worker: Worker, now: float) -> None:
@@ -249,8 +249,7 @@ class Supervisor:
         self._roster.report(reports.violated(worker, how))
         self._roster.kill(worker, now)
         if lost:
-            if not self.ever_ready:
-                self._first_blame = self._first_blame or Blame.APPLICATION
+            self._first.failed(Blame.APPLICATION)
             self._lost(worker, how, Reason.VIOLATION, now)
 
     def _on_deaf(self, worker: Worker, now: float) -> None:
@@ -289,8 +288,9 @@ class Supervisor:
             for number in self._roster.retire(now):
                 self._rollout.forget(number)
             self._rollout.settle(now)
-            self._fill(now)
-            self._start_swap(now)
+            if self._first.verdict() is None:  # else wait for the others' answer before trying again
+                fill(self._roster, self._rollout, self.policy.starts_at_once, now)
+            self._start_swaps(now)
             self._give_up_first_start(now)
         if self._ending.decided:
             self._ending.advance(now)
@@ -311,8 +311,7 @@ class Supervisor:
                 why = reports.not_ready(worker, self.policy.startup_timeout)
                 self._roster.report(reports.aborted(worker, why, Reason.CRASH))
                 self._roster.abort(worker, now)
-                if not self.ever_ready:
-                    self._first_blame = self._first_blame or Blame.APPLICATION
+                self._first.failed(Blame.APPLICATION)
                 self._lost(worker, why, Reason.CRASH, now)
             elif worker.killed:
                 self._roster.report(reports.held(worker, self.policy.held))
@@ -321,32 +320,16 @@ class Supervisor:
                 self._roster.report(reports.killed(worker, self._ending.shutdown_limit()))
                 self._roster.kill(worker, now)
 
-    def _fill(self, now: float) -> None:
-        """Start the missing workers, a few at a time."""
-        if self._first_blame is not None and not self.ever_ready:
-            return  # the first start has failed once: wait for the others' answer before trying again
-        starting = sum(worker.phase is Phase.STARTING for worker in self.workers.values())
-        for number in self._roster.wanted():
-            slot = self._slot(number)
-            if starting >= self.policy.starts_at_once:
-                return
-            if slot.missing() and not slot.full() and now >= slot.retry_at:
-                self._roster.spawn(slot, slot.generation, slot.reason, now)
-                starting += 1
-
-    def _start_swap(self, now: float) -> None:
-        """Start the next planned replacements, as many as there is room for."""
-        while (swap := self._rollout.next(self._slot, now)) is not None:
-            slot = self._slot(swap.slot)
-            reload = self._rollout.generation if swap.reason is Reason.RELOAD else None
-            swap.successor = self._roster.spawn(slot, reload or slot.generation, swap.reason, now).number
+    def _start_swaps(self, now: float) -> None:
+        start_swaps(self._roster, self._rollout, now)
 
     def _give_up_first_start(self, now: float) -> None:
         """Exit when everything that was started has failed and nothing ever was ready."""
         starting = any(worker.phase is Phase.STARTING for worker in self.workers.values())
-        if self._first_blame is not None and not self.ever_ready and not starting:
+        blame = self._first.verdict()
+        if blame is not None and not starting:
             self._roster.report(reports.gives_up())
-            self._stop(self._first_blame.value, 0.0, now)
+            self._stop(blame.value, 0.0, now)
 
     def _stop(self, code: int, delay: float, now: float) -> None:
         """Decide the end, unless it is decided."""
@@ -362,7 +345,7 @@ class Supervisor:
             return
         slot = self.slots[worker.slot]
         pause = self._roster.lose(worker, reason, self._rng.random(), now)
-        if pause and slot.missing() and not slot.drained and self.ever_ready:
+        if pause and slot.missing() and not slot.drained and self._first.over:
             self._roster.report(reports.backs_off(slot.number, pause))
         self._rollout.lost(worker, why, now)
 
@@ -376,6 +359,11 @@ class Supervisor:
         drained = set(range(self.target)) - set(wanted)
         served = [number for number in wanted if self._roster.served(number)]
         return requests.objection(request, self.target, self.policy.capacity, drained, served)
+
+    @property
+    def ever_ready(self) -> bool:
+        """Whether a worker ever was."""
+        return self._first.over
 
     def generations(self) -> frozenset[int]:
         """Those of which workers may still be started."""
@@ -400,6 +388,3 @@ class Supervisor:
         if not self._announced:
             return "starting"
         return "serving" if self._rollout.generation is None else "reloading"
-
-    def _slot(self, number: int) -> Slot:
-        return self._roster.slot(number, self._rollout.newest())

@@ -32,6 +32,7 @@ from reuseport.launcher.deciding.phases import SERVING, Phase
 from reuseport.launcher.deciding.rollout import Rollout
 from reuseport.launcher.deciding.roster import Roster
 from reuseport.launcher.deciding.slots import DESKS, Policy, Slot, Worker
+from reuseport.launcher.deciding.starting import fill
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.messages import (
     CannotFoster,
@@ -594,12 +595,12 @@ class Misled(Supervisor):
 class DrainsBeforeReady(Supervisor):
     """Stop before start."""
 
-    def _start_swap(self, now: float) -> None:
+    def _start_swaps(self, now: float) -> None:
         for swap in self._rollout.swaps:
-            serving = self._slot(swap.slot).serving()
+            serving = self._roster.slot(swap.slot, self._rollout.newest()).serving()
             if swap.successor is None and serving is not None:
                 self._roster.drain(serving, (swap.slot,), now)
-        super()._start_swap(now)
+        super()._start_swaps(now)
 
 
 class ForgetsTheDesk(Misled):
@@ -617,10 +618,10 @@ class ForgetsTheDesk(Misled):
 class ReloadsAllAtOnce(Supervisor):
     """However few slots a reload may replace at a time."""
 
-    def _start_swap(self, now: float) -> None:
-        super()._start_swap(now)
+    def _start_swaps(self, now: float) -> None:
+        super()._start_swaps(now)
         for swap in self._rollout.swaps:
-            slot = self._slot(swap.slot)
+            slot = self._roster.slot(swap.slot, self._rollout.newest())
             if swap.reason is Reason.RELOAD and swap.successor is None and swap.startable(slot, now):
                 swap.successor = self._roster.spawn(slot, self._rollout.newest(), swap.reason, now).number
 
@@ -645,9 +646,9 @@ class ForgetsTheBrothers(Misled):
 class Crowds(Supervisor):
     """Two quick reloads put three workers into one slot."""
 
-    def _start_swap(self, now: float) -> None:
+    def _start_swaps(self, now: float) -> None:
         for swap in self._rollout.swaps:
-            slot = self._slot(swap.slot)
+            slot = self._roster.slot(swap.slot, self._rollout.newest())
             if swap.successor is None and slot.starting() is None:
                 first, slot.workers[:] = slot.workers[:1], slot.workers[1:]
                 swap.successor = self._roster.spawn(slot, 1, swap.reason, now).number
@@ -660,7 +661,7 @@ class RestartsWhileStopping(Supervisor):
 
     def _advance(self, now: float) -> None:
         if self._ending.decided:
-            self._fill(now)
+            fill(self._roster, self._rollout, self.policy.starts_at_once, now)
         super()._advance(now)
 
 
