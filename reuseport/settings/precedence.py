@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from reuseport.errors import ConfigurationError
-from reuseport.settings.table import FLAGS, UVICORN_SETTINGS, Flag, Settings, spellings
+from reuseport.settings.flags import Flag
+from reuseport.settings.table import FLAGS, UVICORN_SETTINGS, Settings, spellings
 from reuseport.settings.validation import require_our_file, validate
 
 

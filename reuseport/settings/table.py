@@ -5,11 +5,11 @@ The options of the command line, the names in the environment, the keys of the f
 """
 
 import json
-import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from reuseport.errors import ConfigurationError
+from reuseport.settings.flags import Flag, Topic
 from reuseport.settings.kinds import (
     APPLICATION,
     BOOLEAN,
@@ -26,7 +26,6 @@ from reuseport.settings.kinds import (
     STICKY,
     SWITCH,
     WORKERS,
-    Kind,
     choice,
     import_string,
     integer,
@@ -34,40 +33,6 @@ from reuseport.settings.kinds import (
     text,
     texts,
 )
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """What a field says about itself beyond its type and default.
-
-    `spellings` as click takes them (`--a/--no-a` is a pair); empty means `--` and the field's name.
-    `variables` are last names in the environment, asked after REUSEPORT_… and UVICORN_….
-    What stands under a "uvicorn: …" heading keeps uvicorn's name, default and meaning.
-    """
-
-    heading: str
-    kind: Kind
-    about: str
-    spellings: tuple[str, ...]
-    variables: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A group of settings under one heading of --help; called, it makes one field of the table."""
-
-    heading: str
-
-    def __call__(
-        self, default: T, kind: Kind, about: str, *spellings: str, variables: tuple[str, ...] = ()
-    ) -> T:
-        flag = Flag(self.heading, kind, about, spellings, variables)
-        # A password has no place in a log line or a traceback that shows the settings.
-        made: T = field(default=default, repr=kind is not PASSWORD, metadata={"flag": flag})
-        return made
-
 
 _application, _workers, _address = Topic("Application"), Topic("Workers"), Topic("Address")
 _hooks = Topic("Hooks")
@@ -82,15 +47,6 @@ _secrets = Topic("TLS")
 
 _NAT = integer(0)
 _PATHS = texts("PATH", separator=":")
-
-# Not for uvicorn.Config in a worker: the launcher binds, watches, counts and logs in its place.
-_LAUNCHER_DOES = frozenset(
-    {
-        *("app", "app_dir", "workers", "log_config", "timeout_worker_healthcheck"),
-        *("host", "port", "uds", "fd", "limit_max_requests", "limit_max_requests_jitter"),
-        *("reload", "reload_dirs", "reload_includes", "reload_excludes", "reload_delay"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -408,19 +364,6 @@ class Settings:
             raise ConfigurationError(
                 f"these settings were not written by Settings.to_json: {error}"
             ) from error
-
-    def uvicorn_options(self) -> dict[str, Any]:
-        """Keyword arguments of uvicorn.Config in a worker: uvicorn's own settings, except what
-        the launcher does in its place (application, addresses, workers, reload, limits, logging).
-        """
-        options = {name: getattr(self, name) for name in UVICORN_SETTINGS - _LAUNCHER_DOES}
-        # RFC 9110 §5.5: white space around a field value is not part of it.
-        options["headers"] = [
-            (name, value.strip(" \t")) for name, _, value in (h.partition(":") for h in self.headers)
-        ]
-        # uvicorn takes whole seconds; rounding down would cut a request short, and 0 at once.
-        options["timeout_graceful_shutdown"] = math.ceil(self.graceful_timeout)
-        return options
 
     def binds(self) -> tuple[str, ...]:
         """The addresses in force, spelled as for --bind: --bind itself, else --uds, else --fd,

@@ -20,6 +20,7 @@ from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES, WS_PROTOCOLS, Config
 from uvicorn.importer import ImportFromStringError, import_from_string
 
 from reuseport.messages import MOST_TEXT, Failed
+from reuseport.settings.handed import uvicorn_options
 from reuseport.settings.table import Settings
 from reuseport.worker.certificates import first_expiry, serve_names
 from reuseport.worker.protocol.connection import chosen
@@ -77,7 +78,7 @@ class Application(Config):
             raise StartupError(Failed("operator", text))
         with _blamed(settings):
             # One: uvicorn would otherwise read $WEB_CONCURRENCY, which counts our workers, not its.
-            options = settings.uvicorn_options()
+            options = uvicorn_options(settings)
             options["http"] = chosen(settings.http, Limits.of(settings))
             if settings.sticky:
                 from reuseport.worker.sticky.movable import MOVABLE

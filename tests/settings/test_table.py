@@ -16,6 +16,7 @@ from uvicorn.main import main as uvicorn_main
 
 from reuseport.cli import cli
 from reuseport.errors import ConfigurationError
+from reuseport.settings.handed import uvicorn_options
 from reuseport.settings.precedence import load, variables_of
 from reuseport.settings.table import DEFAULTS, FLAGS, UVICORN_SETTINGS, Settings
 from reuseport.settings.validation import validate
@@ -86,8 +87,8 @@ def test_defaults_are_uvicorns(name: str) -> None:
 
 def test_every_parameter_of_uvicorns_config_is_passed_or_has_a_reason_not_to_be() -> None:
     parameters = set(inspect.signature(Config.__init__).parameters) - {"self"}
-    assert set(DEFAULTS.uvicorn_options()) | set(NOT_FOR_A_WORKER) == parameters
-    assert not set(DEFAULTS.uvicorn_options()) & set(NOT_FOR_A_WORKER)
+    assert set(uvicorn_options(DEFAULTS)) | set(NOT_FOR_A_WORKER) == parameters
+    assert not set(uvicorn_options(DEFAULTS)) & set(NOT_FOR_A_WORKER)
 
 
 def test_what_only_a_python_caller_can_give_is_told() -> None:
@@ -100,7 +101,7 @@ def test_what_only_a_python_caller_can_give_is_told() -> None:
 
 def test_uvicorn_takes_the_options() -> None:
     settings = Settings(headers=("X-One: a:b", "X-Two:"), graceful_timeout=1.2, log_level="warning")
-    config = Config("main:app", workers=1, log_config=None, **settings.uvicorn_options())
+    config = Config("main:app", workers=1, log_config=None, **uvicorn_options(settings))
     assert config.headers == [("X-One", "a:b"), ("X-Two", "")]
     assert config.timeout_graceful_shutdown == 2
     assert config.log_level == "warning"
