@@ -3,6 +3,7 @@
 connection    the protocols by uvicorn's names, each able to say whether its connection can go elsewhere
 by_httptools  the one behind httptools, and its
 flow          its flow control and addresses
+parting       how it ends, or becomes a WebSocket
 cycle         requests: what the application is called with, and what becomes of its messages
 head          the head of a response, checked and encoded
 ready         what `send` returns when there is nothing to wait for

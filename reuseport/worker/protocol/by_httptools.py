@@ -16,7 +16,6 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import is_ssl
 
 from reuseport.worker.protocol.activity import NEVER
@@ -24,6 +23,7 @@ from reuseport.worker.protocol.bearing import BEGUN, Bearing
 from reuseport.worker.protocol.cycle import Cycle
 from reuseport.worker.protocol.flow import Flow, addresses
 from reuseport.worker.protocol.forwarded import NAMES as FORWARDED
+from reuseport.worker.protocol.parting import Parting
 from reuseport.worker.protocol.state import State
 
 SLASH, HASH = b"/#"
@@ -34,7 +34,7 @@ CONNECTION = [b"connection"]
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 
-class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
+class TransferableHttpTools(Bearing, Flow, Parting):
     """A connection read by httptools."""
 
     # In front of the dictionary that uvicorn's class has: with all of these in it, it would be slow to fill
@@ -99,10 +99,10 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
     """What the scopes of all requests have in common."""
     count: Callable[[int, int], None]
     answer: Callable[[int], None]
-    cycle: Cycle | None  # type: ignore[assignment]
+    cycle: Cycle | None
     """The one of the request that came last."""
     scope: Any
-    pipeline: list[Cycle]  # type: ignore[assignment]
+    pipeline: list[Cycle]
 
     def __init__(
         self,
@@ -194,47 +194,6 @@ class TransferableHttpTools(Bearing, Flow, HttpToolsProtocol):
         }
         if self.logger.isEnabledFor(TRACE_LOG_LEVEL):
             self._trace("connection made")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """As uvicorn's, and each request of the connection hears of it."""
-        self.connections.discard(self)
-        if self.logger.isEnabledFor(TRACE_LOG_LEVEL):
-            self._trace("connection lost")
-        # The one that runs need not be the one that came last.
-        for cycle in (self.running, self.cycle):
-            if cycle is not None:
-                cycle.disconnected = not cycle.response_complete
-                cycle.tell()
-        self.resume_writing()
-        if exc is None:
-            self.transport.close()
-            self._unset_keepalive_if_required()
-        self.end()
-        if self.round != NEVER:
-            self.server_state.activity.lose(self)
-
-    def handle_websocket_upgrade(self) -> None:
-        """As uvicorn's; it is none of ours afterwards."""
-        super().handle_websocket_upgrade()
-        self.end()
-
-    def end(self) -> None:
-        """It is gone, or a WebSocket now. Or we would hold on to ourselves until the garbage collection."""
-        self.parser = None  # type: ignore[assignment]
-        self.cycle = self.running = self.begun = None
-        self.pipeline.clear()
-        if self.newcomer:
-            self.newcomer = False
-            self.tasks.leave(self)
-
-    def send_400_response(self, msg: str) -> None:
-        """As uvicorn's."""
-        self.answer(400)
-        super().send_400_response(msg)
-
-    def _trace(self, what: str) -> None:
-        who = "{}:{} - ".format(*self.client) if self.client else ""
-        self.logger.log(TRACE_LOG_LEVEL, "%sHTTP %s", who, what)
 
     # ── what the parser reads ─────────────────────────────────────────────────────────────────────────
 
