@@ -23,6 +23,8 @@ from tests.whole.traffic import wait_for_lines
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 HASH = ("--balance", "hash", "--no-access-log")
 """Connections come to workers as they like, so that a test can choose among them."""
+LATER = 5
+"""Niceness: a third of a client's share of a CPU (sched(7))."""
 MOST = 2048
 """Connections tried until enough have come to one worker."""
 
@@ -147,7 +149,13 @@ class Pool:
 
 
 def start(launch: Launch, workers: int, *flags: str) -> Launched:
-    return launch("laborious:app", "--workers", str(workers), *HASH, *flags).ready(workers)
+    """Workers that wait for a CPU rather than for their clients: what is uneven is so all the time, also
+    where other tests use the CPUs up.
+    """
+    server = launch("laborious:app", "--workers", str(workers), *HASH, *flags).ready(workers)
+    for pid in server.workers().values():
+        os.setpriority(os.PRIO_PROCESS, pid, LATER)
+    return server
 
 
 @LOOPS
