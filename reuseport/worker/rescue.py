@@ -63,8 +63,10 @@ SILENT = 0.03
 """Seconds, of those in which the scheduler let it run or it slept, without any sign of the loop."""
 ALLOWANCE = 0.1
 """Seconds of waiting for a CPU that are forgiven at most: who works long on a busy host is blocked, too."""
-SAMPLED = 0.1
-"""Seconds between two looks at how long the loop's thread has waited for a CPU, while all is well."""
+SCHEDSTAT = "/proc/self/schedstat"
+"""Its second figure (Documentation/scheduler/sched-stats.rst in the kernel's source)."""
+FIGURES = 128
+"""Bytes of it: there are three, of 64 bits at most."""
 LOOK = 0.01
 """Seconds between two looks at whether the loop turns, and at who could not be rescued at the last one."""
 FRESH = 0.2
@@ -94,10 +96,8 @@ class Rescue:
         self._ended = False
         self._overdue = 0
         """When the loop is late; monotonic nanoseconds, as all here."""
-        self._last = (0, 0)
-        """What it had done by its last heartbeat or our last look."""
-        self._sampled_at = 0
         self._waited = 0
+        """For a CPU, until that heartbeat."""
         self._thread: threading.Thread | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -106,7 +106,7 @@ class Rescue:
             return
         self._loop = loop
         self._loops_thread = threading.get_ident()
-        self._alarm = Alarm()
+        self._alarm, self._waits = Alarm(), Waits()
         self._thread = threading.Thread(target=self._run, name="rescue", daemon=True)
         self._thread.start()
 
@@ -119,9 +119,7 @@ class Rescue:
             self._overdue = now + int(LONG * 1e9)
             self._alarm.set(LONG)
             return
-        if now - self._sampled_at >= SAMPLED * 1e9:
-            self._sampled_at, self._waited = now, waited_for_cpu()
-        self._last = self._done()
+        self._waited = self._waits.so_far()
         self._overdue = now + int((seconds + LATE) * 1e9)
         self._alarm.set(seconds + LATE)
 
@@ -133,12 +131,13 @@ class Rescue:
             self._alarm.set(0)
             thread.join()
             self._alarm.close()
+            self._waits.close()
         self._inbox.close()
 
     def descriptors(self) -> Iterable[int]:
         """Of what is ours, and of connections that are others' already: not for a forked child to keep."""
-        alarm = () if self._thread is None else (self._alarm.fileno(),)
-        return (self._inbox.fileno(), *alarm, *map(_descriptor, self._gone))
+        ours = () if self._thread is None else (self._alarm.fileno(), *self._waits.descriptors())
+        return (self._inbox.fileno(), *ours, *map(_descriptor, self._gone))
 
     # ── in the thread ─────────────────────────────────────────────────────────────────────────────────
 
@@ -147,15 +146,9 @@ class Rescue:
         self._alarm.wait()
         while not self._ended:
             overdue, done, now = self._overdue, self._done(), time.monotonic_ns()
-            if done[1] != self._last[1]:
-                # It has answered since, so it is busy; whether still, the next look tells.
-                self._last = done
-                self._sampled_at, self._waited = now, waited_for_cpu()
-                silent_at = now + int(SILENT * 1e9)
-            else:
-                # As much as it has waited for a CPU since the last sample, however much of it before that.
-                waited = min(waited_for_cpu() - self._waited, int(ALLOWANCE * 1e9))
-                silent_at = max(overdue, done[0] + waited + int(SILENT * 1e9))
+            # Each answer is a heartbeat: who answers many in one turn is not silent.
+            waited = min(self._waits.so_far() - self._waited, int(ALLOWANCE * 1e9))
+            silent_at = max(overdue, done[0] + waited + int(SILENT * 1e9))
             if now < silent_at:
                 self._alarm.set((silent_at - now) / 1e9)
                 # If the loop has set it meanwhile, ours may have taken the place of what rings sooner.
@@ -261,16 +254,30 @@ class Rescue:
                 connection.transport.resume_reading()
 
 
-def waited_for_cpu() -> int:
-    """Nanoseconds for which this process's main thread was to run and did not, ever; 0 where nobody counts.
+class Waits:
+    """How long this process's main thread was to run and did not. Owns a descriptor, where somebody counts.
 
-    /proc/PID/schedstat (Documentation/scheduler/sched-stats.rst in the kernel's source), its second figure.
+    Kept open, for it is read with each heartbeat: two microseconds.
     """
-    try:
-        with open("/proc/self/schedstat", "rb", buffering=0) as stream:  # noqa: PTH123 - ten times a second
-            return int(stream.read().split()[1])
-    except (OSError, IndexError):
-        return 0
+
+    def __init__(self) -> None:
+        try:
+            self._fd = os.open(SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1
+
+    def descriptors(self) -> Iterable[int]:
+        """The one that is ours, if it is."""
+        return () if self._fd < 0 else (self._fd,)
+
+    def so_far(self) -> int:
+        """Nanoseconds, ever; 0 where nobody counts."""
+        return 0 if self._fd < 0 else int(os.pread(self._fd, FIGURES, 0).split()[1])
+
+    def close(self) -> None:
+        """Look no more."""
+        for fd in self.descriptors():
+            os.close(fd)
 
 
 def turning(scoreboard: Scoreboard, slot: int) -> bool:

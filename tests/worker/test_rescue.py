@@ -9,15 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import uvloop
 
 from reuseport.scoreboard import Desk, Scoreboard
+from reuseport.worker import rescue
 from reuseport.worker.meter import Meter
 from reuseport.worker.passing import RESCUED, claim, pass_on
-from reuseport.worker.rescue import Rescue, turning
+from reuseport.worker.rescue import SCHEDSTAT, Rescue, Waits, turning
 from tests.worker.served import PATIENCE, Served, request
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
@@ -287,3 +289,22 @@ def test_siblings_that_turn_are_help() -> None:
         assert not turning(board, 1)
         board.desk(0, 1)[Desk.HEARTBEAT] = time.monotonic_ns()
         assert turning(board, 1)
+
+
+def test_waits_for_a_cpu_are_looked_up_each_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with contextlib.closing(Waits()) as waits, Path(SCHEDSTAT).open(encoding="ascii") as stream:
+        first = waits.so_far()
+        assert first <= int(stream.read().split()[1]) <= waits.so_far()
+    figures = tmp_path / "figures"
+    figures.write_text("1 20 3\n", encoding="ascii")
+    monkeypatch.setattr(rescue, "SCHEDSTAT", str(figures))
+    with contextlib.closing(Waits()) as waits:
+        assert waits.so_far() == 20
+        figures.write_text("1 300 3\n", encoding="ascii")
+        assert waits.so_far() == 300
+
+
+def test_where_nobody_counts_there_were_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(rescue, "SCHEDSTAT", str(tmp_path / "none"))
+    with contextlib.closing(Waits()) as waits:
+        assert (*waits.descriptors(), waits.so_far()) == (0,)
