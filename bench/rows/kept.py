@@ -19,11 +19,11 @@ KEPT = 16
 PATIENCE = 30.0
 
 
-def kept_while_one_is_blocked(*, milliseconds: float) -> Measure:
-    """What the others wait for on their connections."""
+def kept_while_one_is_blocked(*, milliseconds: float, asleep: bool = False) -> Measure:
+    """What the others wait for on their connections; `asleep`: the handler calls time.sleep, or computes."""
 
     def measure(trial: Trial) -> Figures:
-        block = trial.slow(milliseconds)
+        block = f"/block/{milliseconds:g}" if asleep else trial.slow(milliseconds)
         with started(trial.entry, 2, APP) as one:
             warm(one)
             answers, cores = accounted(one, lambda: asked_meanwhile(one, block))

@@ -69,13 +69,13 @@ def settled(answers: Sequence[Answer]) -> list[Answer]:
     return [answer for answer in answers if answer.due - begin >= SETTLED]
 
 
-def mixed(*, rate: float, share: float, milliseconds: float, seconds: float) -> Measure:
+def mixed(*, workers: int, rate: float, share: float, milliseconds: float, seconds: float) -> Measure:
     """Hello, and now and then a request that costs CPU time; everybody meets the same ones in a round."""
 
     def measure(trial: Trial) -> Figures:
         slow = trial.slow(milliseconds)
         schedule = blended(trial.number, rate, SETTLED + trial.pace.seconds(seconds), share, slow)
-        with started(trial.entry, 2, APP) as one:
+        with started(trial.entry, workers, APP) as one:
             warm(one)
             answers, cores = accounted(one, lambda: on_new(one, schedule))
         counted = settled(answers)
@@ -96,12 +96,12 @@ def blended(number: int, rate: float, seconds: float, share: float, slow: str) -
     return [(place / rate, slow if place in places else HELLO) for place in range(count)]
 
 
-def while_one_is_blocked(*, milliseconds: float, over: float) -> Measure:
-    """New connections while one of two workers is blocked; who waits for its end, and how long."""
+def while_one_is_blocked(*, workers: int, milliseconds: float, over: float) -> Measure:
+    """New connections while one of so many workers is blocked; who waits for its end, and how long."""
 
     def measure(trial: Trial) -> Figures:
         block = trial.slow(milliseconds)
-        with started(trial.entry, 2, APP) as one:
+        with started(trial.entry, workers, APP) as one:
             warm(one)
             answers, cores = accounted(one, lambda: while_blocked(one, block, over))
         held = sum(answer.latency > HELD_UP for answer in answers)

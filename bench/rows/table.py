@@ -48,6 +48,8 @@ MODES_STAY = dict.fromkeys(
     (entry.name for entry in field.MODES if entry is not SINGLE), "the modes have no supervision"
 )
 
+HELD = Metric("held", "held up", "%", "lower", 100.0)
+
 ROWS = (
     Row(
         "keepalive",
@@ -169,38 +171,48 @@ ROWS = (
         (REUSEPORT, HASH, SHARED, UVICORN, GRANIAN, NODE_TURNS),
         (REUSEPORT, UVICORN, NODE_TURNS),
     ),
-    Row(
-        "mixed",
-        "400/s due on new connections, 1 in 100 costs 200 ms of CPU, 2 workers; the others' latency",
-        (P99, P50, SLOWEST, Metric("slow_p50", "p50 of the slow", "ms", "lower", 1e3)),
-        openloop.mixed(rate=400, share=0.01, milliseconds=200, seconds=5),
-        (REUSEPORT, HASH, PLAIN, SHARED, MASTER, BLIND, GRANIAN, NODE_TURNS),
-        (REUSEPORT, SHARED, NODE_TURNS),
-        claims=(Claim(US, "p99", SHARED.name, most=1.0),),
+    *(
+        Row(
+            name,
+            "400/s due on new connections, 1 in 100 costs 200 ms of CPU, "
+            f"{workers} workers; the others' latency",
+            (P99, P50, SLOWEST, Metric("slow_p50", "p50 of the slow", "ms", "lower", 1e3)),
+            openloop.mixed(workers=workers, rate=400, share=0.01, milliseconds=200, seconds=5),
+            (REUSEPORT, HASH, PLAIN, SHARED, MASTER, BLIND, GRANIAN, NODE_TURNS),
+            (REUSEPORT, SHARED, NODE_TURNS),
+            claims=tuple(Claim(of, "p99", SHARED.name, most=1.1) for of in (US, HASH.name)),
+        )
+        for name, workers in (("mixed", 2), ("mixed-8", 8))
     ),
-    Row(
-        "blocked",
-        "200 new connections while one of 2 workers is blocked for 2.5 s",
-        (
-            SLOWEST,
-            Metric("held", "held up", "%", "lower", 100.0),
-            P50,
-        ),
-        openloop.while_one_is_blocked(milliseconds=2500, over=1.5),
-        (REUSEPORT, HASH, PLAIN, SHARED, MASTER, GRANIAN, NODE_TURNS),
-        (REUSEPORT, PLAIN, SHARED),
+    *(
+        Row(
+            name,
+            f"200 new connections while one of {workers} workers is blocked for 2.5 s",
+            (SLOWEST, HELD, P50),
+            openloop.while_one_is_blocked(workers=workers, milliseconds=2500, over=1.5),
+            (REUSEPORT, HASH, PLAIN, SHARED, MASTER, GRANIAN, NODE_TURNS),
+            (REUSEPORT, PLAIN, SHARED),
+            claims=(Claim(US, "slowest", most=0.005), Claim(HASH.name, "slowest", most=0.015)),
+        )
+        for name, workers in (("blocked", 2), ("blocked-8", 8))
     ),
     Row(
         "kept",
-        "16 kept connections, one of which blocks its worker, of 2, for 3 s; the other 15",
-        (
-            SLOWEST,
-            Metric("held", "held up", "%", "lower", 100.0),
-            P50,
-        ),
+        "16 kept connections, one of which blocks its worker, of 2, for 3 s by computing; the other 15",
+        (SLOWEST, HELD, P50),
         kept.kept_while_one_is_blocked(milliseconds=3000),
         (REUSEPORT, HASH, PLAIN, SHARED, UVICORN, GRANIAN, NODE_TURNS),
         (REUSEPORT, UVICORN),
+        claims=tuple(Claim(of, "slowest", most=0.1) for of in (US, HASH.name)),
+    ),
+    Row(
+        "kept-asleep",
+        "likewise, by time.sleep",
+        (SLOWEST, HELD, P50),
+        kept.kept_while_one_is_blocked(milliseconds=3000, asleep=True),
+        (REUSEPORT, HASH, PLAIN, SHARED, UVICORN, GRANIAN),
+        (REUSEPORT, UVICORN),
+        claims=tuple(Claim(of, "slowest", most=0.1) for of in (US, HASH.name)),
     ),
     Row(
         "few",
