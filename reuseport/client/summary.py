@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reuseport.client.rates import Rates
@@ -79,6 +79,18 @@ def notes(status: Status) -> Iterator[str]:
     if away:
         slots = "1 slot is" if away == 1 else f"{away} slots are"
         yield f"{slots} scaled away: siblings accept what still comes to the listeners"
+    yield from _moved(status["slots"])
+
+
+def _moved(slots: Sequence[SlotStatus]) -> Iterator[str]:
+    """What went from worker to worker because one was blocked, or knew the session; by all workers so far."""
+    rescued = sum(slot["handoffs"]["rescued"] for slot in slots)
+    stolen = sum(slot["stolen"] for slot in slots)
+    if rescued or stolen:
+        yield f"blocked workers: {rescued:,} connections rescued from them, {stolen:,} accepted for them"
+    counts = {kind: sum(slot["sticky"][kind] for slot in slots) for kind in ("hits", "moved", "missed")}
+    if any(counts.values()):
+        yield "sessions: {hits:,} requests hit, {moved:,} moved, {missed:,} missed".format(**counts)
 
 
 def _beside(name: str, slot: SlotStatus) -> Iterator[str]:

@@ -60,7 +60,25 @@ def test_what_the_table_does_not_show_is_noted() -> None:
         "slot 5: the worker with pid 7 waits for 1 requests; the oldest: GET /",
         r"only one: mail\x1b is held in slot 3 by pid 4715",
         "1 slot is scaled away: siblings accept what still comes to the listeners",
+        "blocked workers: 2,286 connections rescued from them, 2,310 accepted for them",
+        "sessions: 2,292 requests hit, 2,298 moved, 2,304 missed",
     ]
+
+
+def test_what_was_rescued_stolen_and_moved_is_noted_once_there_is_any() -> None:
+    passed, none = (
+        {"sent": 5, "received": 5, "refused": 0, "rebalanced": 2},
+        {"hits": 0, "moved": 0, "missed": 0},
+    )
+    quiet = slot_status(0, handoffs={**passed, "rescued": 0}, stolen=0, sticky=none)
+    assert list(notes(status([quiet]))) == []
+    rescued = slot_status(1, handoffs={**passed, "rescued": 600}, stolen=3, sticky=none)
+    assert list(notes(status([quiet, rescued, rescued]))) == [
+        "blocked workers: 1,200 connections rescued from them, 6 accepted for them"
+    ]
+    sticky = {"hits": 7000, "moved": 20, "missed": 1}
+    known = slot_status(2, handoffs={**passed, "rescued": 0}, stolen=0, sticky=sticky)
+    assert list(notes(status([quiet, known, known]))) == ["sessions: 14,000 requests hit, 40 moved, 2 missed"]
 
 
 def test_what_an_application_says_does_not_move_the_cursor() -> None:
