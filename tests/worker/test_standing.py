@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -149,6 +150,23 @@ def test_a_coroutine_that_is_closed_within_a_callback_is_no_step(factory: Factor
         await asyncio.sleep(0)
 
     assert run(factory, main) == [None]
+
+
+@both_loops
+def test_a_task_that_blocks_in_a_greenlet_is_not_seen(factory: Factory) -> None:
+    """As SQLAlchemy's engine for asyncio runs what is not asynchronous: on a stack of its own."""
+
+    # A dependency of playwright, without types.
+    greenlet = import_module("greenlet").greenlet
+
+    async def main(watcher: Watcher) -> None:
+        greenlet(watcher.meanwhile).switch()
+        watcher.meanwhile()
+        within, after = watcher.found
+        assert within is None
+        assert after is not None
+
+    assert len(run(factory, main)) == 2
 
 
 @both_loops
