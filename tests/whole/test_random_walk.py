@@ -3,7 +3,8 @@
 Some requests block their worker, so connections are rescued all the while; and many belong to another slot
 than the one that their connection has come to, so they are moved.
 
-The seed is printed; `REUSEPORT_TEST_WALK=seconds:seed` takes the same walk again, or a longer one.
+The seed is printed, which decides upon the event loop, too; `REUSEPORT_TEST_WALK=seconds:seed` takes the same
+walk again, or a longer one.
 """
 
 from __future__ import annotations
@@ -137,9 +138,10 @@ class Walk:
 def test_random_walk(launch: Launch, tmp_path: Path) -> None:
     seconds, _, seed = os.environ.get("REUSEPORT_TEST_WALK", f"{SECONDS}:").partition(":")
     seed = seed or str(random.randrange(2**32))
-    print(f"REUSEPORT_TEST_WALK={seconds}:{seed}")  # noqa: T201 - pytest shows it when the test fails
+    loop = ("uvloop", "asyncio")[int(seed) % 2]
+    print(f"REUSEPORT_TEST_WALK={seconds}:{seed}, {loop}")  # noqa: T201 - pytest shows it when the test fails
     # Without control: commands of other tests ask every launcher there is, and a visitor costs a descriptor.
-    flags = ("--no-access-log", "--no-control", "--sticky", "query:key")
+    flags = ("--no-access-log", "--no-control", "--sticky", "query:key", "--loop", loop)
     executed = tmp_path / "executed"
     executed.touch()
     server = launch("stubborn:app", "--workers", "2", *flags, env={"TEST_EXECUTED": str(executed)}).ready(2)
@@ -161,6 +163,7 @@ def test_random_walk(launch: Launch, tmp_path: Path) -> None:
         wait_until(lambda: calm(server), lambda: f"{walk.steps}\n{server.output}")
         load.wait_for_more(100)
         posts.wait_for_more(100)
+    print(f"{len(walk.steps)} steps, {len(walk.kills)} kills, {posts.answered} posts, {load.answered} others")  # noqa: T201
     assert posts.wrong == []
     times = Counter(executed.read_text(encoding="ascii").split())
     assert [number for number, each in times.items() if each > 1] == []

@@ -114,13 +114,14 @@ def kill(server: Launched, blocked: Blocked) -> None:
     server.wait_for(rf"slot {blocked.slot} is ready .*reason: crash")
 
 
+@pytest.mark.parametrize("way", ["sleep", "spin"])
 @pytest.mark.parametrize("event", [reload, scale_down, kill])
 def test_none_is_lost_whatever_happens_meanwhile(
-    launch: Launch, tmp_path: Path, event: Callable[[Launched, Blocked], None]
+    launch: Launch, tmp_path: Path, event: Callable[[Launched, Blocked], None], way: str
 ) -> None:
     server = launch("stubborn:app", "--workers", "3").ready(3)
     with Lines() as lines:
-        blocked = Blocked(server, lines, "spin", tmp_path / "free")
+        blocked = Blocked(server, lines, way, tmp_path / "free")
         if event is kill:
             blocked.ask()  # an idle connection of a killed worker dies with it: all have left by now
         event(server, blocked)
