@@ -12,6 +12,7 @@ process     one worker as the launcher holds it: pidfd, channel, exit status
 molds       the molds' other end: has workers forked, or does without
 mold        one of them, from its execution until it is reaped
 execution   executing a module of ours in a fresh interpreter
+becoming    what a copy of the launcher does before it is somebody else
 exclusion   the file on which workers lock what only one may have
 affinity    what --sticky takes: the table of keys, session inboxes
 tickets     the key of TLS session tickets

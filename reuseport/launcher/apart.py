@@ -6,7 +6,8 @@ import os
 import select
 
 from reuseport.channel import PeerGoneError, paired
-from reuseport.launcher.execution import execute, worker_environment
+from reuseport.launcher.becoming import worker_environment
+from reuseport.launcher.execution import execute
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.telling.exits import explain
 from reuseport.messages import Alphabet, Said, Start

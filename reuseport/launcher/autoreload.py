@@ -12,7 +12,8 @@ import os
 from collections.abc import Iterator
 
 from reuseport.channel import Channel, PeerGoneError
-from reuseport.launcher.execution import execute, worker_environment
+from reuseport.launcher.becoming import worker_environment
+from reuseport.launcher.execution import execute
 from reuseport.messages import Failed, Start, ToLauncher
 from reuseport.packets import ViolationError
 from reuseport.settings.table import Settings

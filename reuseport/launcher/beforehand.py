@@ -17,11 +17,12 @@ import signal
 from collections.abc import Callable
 
 from reuseport.history import Kind
+from reuseport.launcher.becoming import worker_environment
 from reuseport.launcher.command import run_command
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding import reports
 from reuseport.launcher.deciding.supervisor import Supervisor
-from reuseport.launcher.execution import Execution, worker_environment
+from reuseport.launcher.execution import Execution
 from reuseport.launcher.guarded import GuardedLoop
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.telling.chronicle import Chronicle, signal_name

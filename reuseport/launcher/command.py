@@ -11,13 +11,8 @@ import os
 from collections.abc import Mapping, Sequence, Set
 from typing import NoReturn
 
-from reuseport.launcher.execution import (
-    Execution,
-    forked,
-    go_back,
-    let_go_of_descriptors,
-    let_go_of_signals,
-)
+from reuseport.launcher.becoming import go_back, let_go_of_descriptors, let_go_of_signals
+from reuseport.launcher.execution import Execution, forked
 from reuseport.launcher.host.identity import Identity
 
 NOT_FOUND = 127

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from reuseport.channel import Channel, paired
-from reuseport.launcher.execution import execute, worker_environment
+from reuseport.launcher.becoming import worker_environment
+from reuseport.launcher.execution import execute
 from reuseport.messages import FROM_MOLD, Failed, FromMold, Preload, Prepare
 from reuseport.settings.table import Settings
 

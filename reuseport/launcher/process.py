@@ -13,8 +13,9 @@ import socket
 from collections.abc import Mapping
 
 from reuseport.channel import Channel
+from reuseport.launcher.becoming import worker_environment
 from reuseport.launcher.deciding.events import Spawn
-from reuseport.launcher.execution import Execution, execute, worker_environment
+from reuseport.launcher.execution import Execution, execute
 from reuseport.launcher.host.identity import Identity
 from reuseport.messages import ToLauncher
 
