@@ -32,9 +32,16 @@ def main() -> None:
     # Nothing has been opened yet that stays open.
     streams.ensure()
 
-    from reuseport.cli import cli
+    from reuseport.launcher import headstart
 
-    cli.main(prog_name="reuseport")
+    first = headstart.begun(sys.argv[1:])
+    try:
+        from reuseport.cli import cli
+
+        cli.main(prog_name="reuseport", obj=first)
+    finally:
+        if first is not None:
+            first.end()
 
 
 if __name__ == "__main__":

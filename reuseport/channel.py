@@ -183,10 +183,15 @@ class Channel(Generic[Said]):
 def paired(alphabet: Alphabet[Said]) -> tuple[Channel[Said], socket.socket]:
     """The end that hears this alphabet, and the socket for the other one. Raises OSError (socketpair(2))."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in (ours, theirs):
-        # Whatever net.core.wmem_default is; the kernel doubles it, for its own bookkeeping (socket(7)).
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET)
+    give_room(ours)
+    give_room(theirs)
     return Channel(ours, alphabet), theirs
+
+
+def give_room(end: socket.socket) -> None:
+    """For the longest packet, whatever net.core.wmem_default is."""
+    # The kernel doubles it, for its own bookkeeping (socket(7)).
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET)
 
 
 def receive_packet(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int], int]:

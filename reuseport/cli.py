@@ -186,7 +186,7 @@ def _serve(context: click.Context, /, **_: Any) -> None:
         settings = replace(settings, mold=False)
     from reuseport.launcher.ahead import first_mold
 
-    with first_mold(settings) as mold:
+    with first_mold(settings, context.obj) as mold:
         from reuseport.admin.front import admin
         from reuseport.launcher.serve import serve
 

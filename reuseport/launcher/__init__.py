@@ -2,6 +2,7 @@
 
 serve       gets hold of everything, or refuses before anything has started
 ahead       the first mold, executed before the launcher has imported itself
+headstart   … and that before anything else
 apart       the application in a process that is thrown away, for check and doctor
 launcher    the loop: signals, the timer, what the supervisor is fed
 workforce   facts in: what workers say, and when they are gone

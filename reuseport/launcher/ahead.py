@@ -1,4 +1,4 @@
-"""The first mold, executed before the launcher has imported what it needs itself: the two do so side by side.
+"""The first mold, there before the launcher has imported what it needs itself: the two do so side by side.
 
 It imports our own code and waits. What is refused from then on ends it: it has not touched anything, nor seen
 anything of the application's. Not as another user (--user), whose way to the interpreter is looked at first
@@ -15,6 +15,7 @@ import signal
 from collections.abc import Iterator
 
 from reuseport.launcher.execution import refuse_what_does_not_fit
+from reuseport.launcher.headstart import FIRST_GENERATION, HeadStart
 from reuseport.launcher.mold import Mold
 from reuseport.settings.table import Settings
 
@@ -23,14 +24,16 @@ MOMENT = 1.0
 
 
 @contextlib.contextmanager
-def first_mold(settings: Settings) -> Iterator[Mold | None]:
+def first_mold(settings: Settings, begun: HeadStart | None = None) -> Iterator[Mold | None]:
     """The first generation's, if it can be had so early. At the end it is gone. Raises ConfigurationError."""
     refuse_what_does_not_fit(settings)
     if not settings.mold or settings.user is not None or settings.group is not None:
+        if begun is not None:
+            begun.end()
         yield None
         return
     try:
-        mold = Mold(1, settings, None)
+        mold = Mold(FIRST_GENERATION, settings, None, begun)
     except OSError:
         yield None  # there will be another try, and whatever is wrong is told then
         return

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from typing import TYPE_CHECKING
 
-from reuseport.channel import Channel, paired
+from reuseport.agreement import AGREEMENT
+from reuseport.channel import Channel, give_room, paired
 from reuseport.launcher.becoming import worker_environment
-from reuseport.launcher.execution import execute
+from reuseport.launcher.execution import Execution, execute
+from reuseport.launcher.headstart import HeadStart
 from reuseport.messages import FROM_MOLD, Failed, FromMold, Preload, Prepare
 from reuseport.settings.table import Settings
 
@@ -22,16 +25,21 @@ if TYPE_CHECKING:
 class Mold:
     """One mold, from its execution until it is reaped."""
 
-    def __init__(self, generation: int, settings: Settings, identity: Identity | None) -> None:
-        """Execute it. Raises as `execute`, and OSError (socketpair(2))."""
+    def __init__(
+        self,
+        generation: int,
+        settings: Settings,
+        identity: Identity | None,
+        begun: HeadStart | None = None,
+    ) -> None:
+        """Execute it, unless it has begun. Raises as `execute`, and OSError (socketpair(2))."""
         self.generation = generation
         self.channel: Channel[FromMold]
-        self.channel, theirs = paired(FROM_MOLD)
-        with theirs, contextlib.ExitStack() as undo:
-            undo.callback(self.channel.close)
-            environment = {**worker_environment(os.environ), "REUSEPORT_GENERATION": str(generation)}
-            self.execution = execute("reuseport.mold", [], theirs, environment, identity)
-            undo.pop_all()
+        self.execution: Execution
+        if begun is None:
+            self._execute(identity)
+        else:
+            self._adopt(begun)
         self.preloads = settings.preload != "off"
         self.prepared = False
         self.condemned = False
@@ -42,6 +50,22 @@ class Mold:
         self.expected: dict[int, tuple[Expected, asyncio.TimerHandle]] = {}
         """By the worker's number, with the end of our patience."""
         self.channel.send(Prepare(settings.to_json()))
+
+    def _execute(self, identity: Identity | None) -> None:
+        self.channel, theirs = paired(FROM_MOLD)
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(self.channel.close)
+            environment = {**worker_environment(os.environ), "REUSEPORT_GENERATION": str(self.generation)}
+            self.execution = execute("reuseport.mold", [], theirs, environment, identity)
+            undo.pop_all()
+
+    def _adopt(self, begun: HeadStart) -> None:
+        self.execution = Execution(begun.pid)
+        end = socket.socket(fileno=begun.take())
+        give_room(end)
+        with contextlib.suppress(BrokenPipeError):  # it is gone, as its pidfd says
+            end.send(AGREEMENT.encode())
+        self.channel = Channel(end, FROM_MOLD)
 
     def preload(self) -> None:
         """Have it import the application, if it is to: whatever that may look for is there by now."""

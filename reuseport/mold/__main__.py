@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reuseport.agreement import AGREEMENT, objection
-from reuseport.channel import Channel, PeerGoneError
+from reuseport.channel import Channel, PeerGoneError, give_room
 from reuseport.errors import ConfigurationError
 from reuseport.kernel.capabilities import keep_only
-from reuseport.messages import TO_MOLD, Born, Cast, Failed, Preload, Prepare, Prepared, ToMold, Unborn
+from reuseport.messages import PACKET, TO_MOLD, Born, Cast, Failed, Preload, Prepare, Prepared, ToMold, Unborn
 from reuseport.mold.casting import cast
 from reuseport.mold.title import be_called
 from reuseport.settings.table import Settings
@@ -34,19 +34,21 @@ from reuseport.worker.begin import NOT_BEGUN, begin_forked, tied
 if TYPE_CHECKING:
     from reuseport.worker.readied import Readied
 
+LATER = "later"
+"""Instead of an agreement: it comes as the first packet."""
+
 
 def main() -> int:
     """Run one mold; in each process that it forks, one worker."""
-    arguments, end = tied(sys.argv[1:])
-    channel = Channel(end, TO_MOLD)
-    if (why := objection(arguments.agreement)) is not None:
-        channel.send(Failed("operator", why))
-        return NOT_BEGUN
-    if os.geteuid() != 0:
-        # Executed before the launcher has laid down its own (launcher/ahead.py); workers are to have none.
-        keep_only(())
     # What it would find here is found by all workers, and finding it moves memory that they could share.
     gc.disable()
+    arguments, end = tied(sys.argv[1:])
+    _lay_down_capabilities()
+    agreement = _import_and_be_told(end) if arguments.agreement == LATER else arguments.agreement
+    channel = Channel(end, TO_MOLD)
+    if (why := objection(agreement)) is not None:
+        channel.send(Failed("operator", why))
+        return NOT_BEGUN
     shared = Shared()
     while True:
         for message, fds in _received(channel):
@@ -88,11 +90,36 @@ def _received(channel: Channel[ToMold]) -> list[tuple[ToMold, list[int]]]:
         sys.exit(0)
 
 
-def _import(settings: Settings) -> None:
-    """What is ours."""
+def _lay_down_capabilities() -> None:
+    """Executed before the launcher has laid down its own (launcher/ahead.py); workers are to have none."""
+    if os.geteuid() != 0:
+        keep_only(())
+
+
+def _import_and_be_told(end: socket.socket) -> str:
+    """The agreement of a launcher that has begun when we have, and knew less (launcher/headstart.py)."""
+    give_room(end)
+    _import_ours()
+    # As long as that takes: who is gone meanwhile takes us along (worker/bond.py).
+    agreement = end.recv(PACKET)
+    if not agreement:
+        sys.exit(0)
+    return agreement.decode()
+
+
+def _import_ours() -> None:
+    """What all workers need, whatever their settings."""
     # Here: it takes a tenth of a second, and is for our workers.
     import reuseport.worker.__main__
     import reuseport.worker.readied  # noqa: F401
+    from reuseport.worker.stage import import_what_all_need
+
+    import_what_all_need()
+
+
+def _import(settings: Settings) -> None:
+    """What is ours."""
+    _import_ours()
     from reuseport.worker.stage import import_ours
 
     import_ours(settings)

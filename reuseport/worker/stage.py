@@ -12,6 +12,7 @@ import multiprocessing
 import multiprocessing.process
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -81,22 +82,29 @@ def tell_where_we_are() -> None:
         log.warning("%s: %s; serving from what was there when the launcher was started", name, error.strerror)
 
 
+def import_what_all_need() -> None:
+    """What a worker needs with any settings, and would import later."""
+    _import(_LATER)
+
+
 def import_ours(settings: Settings) -> None:
-    """What a worker needs with these settings, and would import later."""
+    """The same, and what it needs with these settings."""
+    import_what_all_need()
     # What uvicorn's two factories import when they are called.
     loops = ("uvloop", "uvicorn.loops.uvloop") if settings.loop in ("auto", "uvloop") else ()
     sticky = ("reuseport.worker.sticky.movable", "reuseport.worker.sticky.taking_part")
-    ours = (*_LATER, *sticky) if settings.sticky else _LATER
+    ours = sticky if settings.sticky else ()
     protocols = (
         *loops,
         LOOP_FACTORIES.get(settings.loop),
         HTTP_PROTOCOLS.get(settings.http),
         WS_PROTOCOLS.get(settings.ws),
     )
-    for name in (
-        *ours,
-        *(target.partition(":")[0] for target in protocols if target),
-    ):
+    _import((*ours, *(target.partition(":")[0] for target in protocols if target)))
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
         # What is missing may lie where the application does; if not, whoever needs it says so.
         with contextlib.suppress(ImportError):
             import_module(name)

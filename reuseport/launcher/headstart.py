@@ -1,0 +1,116 @@
+"""The first mold's head start: it is executed before the launcher does anything else.
+
+What a mold imports takes as long as all that the launcher has to do until workers can start, and on a
+second CPU it goes on meanwhile. So it does not even wait until the command line is read: where that plainly
+serves an application, the mold begins. If nobody wants it in the end (ahead.py), it is ended, and has done
+nothing that the launcher has not: as the same user, and from the same places, it has imported what is ours.
+
+Hence what is not imported here, where everybody waits: neither channels nor messages. What two processes have
+to agree on (agreement.py) the launcher says when it knows it: in a packet of its own, before all messages.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+from reuseport import surroundings
+from reuseport.launcher.becoming import (
+    FIRST_LINES,
+    go_back,
+    let_go_of_descriptors,
+    let_go_of_signals,
+    worker_environment,
+)
+from reuseport.signals import GLANCE_SIGNAL, GROUP_SIGNALS, STACKS_SIGNAL
+
+FIRST_GENERATION = 1
+NOT_EXECUTED = 3
+"""The exit status then. It is told of like the end of any mold, and workers are executed instead."""
+
+_DOES_WITHOUT = ("--no-mold", "-u", "--user", "-g", "--group", "-h", "--help", "--version")
+"""What a word begins with that asks for no mold, or for one that is not executed yet."""
+_VARIABLES = ("REUSEPORT_MOLD", "REUSEPORT_USER", "REUSEPORT_GROUP")
+
+
+class HeadStart:
+    """A mold that has begun, whose process and end of the channel are ours until somebody takes them."""
+
+    def __init__(self, pid: int, end: _socket.socket) -> None:
+        self.pid = pid
+        self._end = end
+        self._taken = False
+
+    def take(self) -> int:
+        """From now on both are the caller's: the descriptor of our end."""
+        self._taken = True
+        return self._end.detach()
+
+    def end(self) -> None:
+        """End it, unless it was taken."""
+        if not self._taken:
+            self._taken = True
+            self._end.close()
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+def begun(words: Sequence[str]) -> HeadStart | None:
+    """For a command line, if it is plain enough; None, too, where that fails: it is tried again later."""
+    if not is_plain(words, os.environ) or surroundings.given.companions or surroundings.is_frozen():
+        return None
+    try:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    except OSError:
+        return None
+    # All, until the copy has no handler of ours any more.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(theirs, held)
+    except OSError:
+        ours.close()
+        return None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        theirs.close()
+    return HeadStart(pid, ours)
+
+
+def is_plain(words: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether they begin with APP, and the rest leaves the first mold to us."""
+    app = words[0] if words else ""
+    return (
+        ":" in app
+        and not app.startswith("-")
+        and not any(word.startswith(_DOES_WITHOUT) for word in words)
+        and not any(name in environment for name in _VARIABLES)
+    )
+
+
+def _become(end: _socket.socket, held: set[int]) -> None:
+    """In the new process: be the interpreter. Never returns."""
+    try:
+        # What the launcher acts on, or has others act on: ignored or blocked by who started us, it is neither
+        # there (siginfo.hold), nor in what it executes.
+        heard = {*GROUP_SIGNALS, signal.SIGTERM, signal.SIGCHLD}
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+        let_go_of_signals({*(held - heard), *GROUP_SIGNALS, STACKS_SIGNAL, GLANCE_SIGNAL})
+        let_go_of_descriptors(end.fileno())
+        go_back()
+        os.set_inheritable(end.fileno(), True)
+        variables = {**worker_environment(os.environ), **surroundings.given.encoded()}
+        variables["REUSEPORT_GENERATION"] = str(FIRST_GENERATION)
+        ends = ["--agreement", "later", "--channel", str(end.fileno()), "--launcher", str(os.getppid())]
+        # This imports, and may: there is no other thread yet (surroundings.begin_alone).
+        interpreter = [sys.executable, *surroundings.flags(), "-c", FIRST_LINES]
+        os.execve(sys.executable, [*interpreter, "reuseport.mold", *ends], variables)  # noqa: S606 - ours
+    except OSError:
+        pass  # it is executed again, or its workers are, and whatever is wrong is told then
+    finally:
+        os._exit(NOT_EXECUTED)
