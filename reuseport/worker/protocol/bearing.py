@@ -86,17 +86,17 @@ class Bearing(Kept):
             # Most that come here: with a body or long headers, and far from any limit.
             return
         if unfinished:
-            # Where others were in the read that it began in, nobody knows how much of that was its own.
-            alone = self.brief < 0 or (self.begun is None and not self.pipeline and self._answered())
-            self.unread = self.unread * (self.brief < 0) + size * alone
+            if self.brief < 0:
+                self.unread += size
+            else:
+                # Where others were in the read that it began in, nobody knows how much of that was its own.
+                alone = self.begun is None and not self.pipeline and self._answered()
+                self.unread = size if alone else _size(len(self.url), self.headers)
             self.brief = -1
         elif self.brief < 0:
             self.brief = state.shared.brief if state.shared is not None else 0
-        too_long = unfinished and 0 < limits.head_size < self.unread
-        for target, headers in self._heads():
-            many = 0 < limits.fields < len(headers)
-            large = 0 < limits.head_size < target + sum(len(name) + len(value) + 4 for name, value in headers)
-            if many or large or too_long:
+        for target, headers, long in self._heads():
+            if 0 < limits.fields < len(headers) or 0 < limits.head_size < long:
                 state.requests.turn_away(Desk.HEAD_TOO_LARGE)
                 self.refuse(414 if 0 < limits.head_size < target else 431)
                 return
@@ -104,14 +104,16 @@ class Bearing(Kept):
     def _answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _heads(self) -> Iterator[tuple[int, list[Header]]]:
-        """Of what has not been looked at: the length of the target, and the headers so far."""
+    def _heads(self) -> Iterator[tuple[int, list[Header], int]]:
+        """Of what has not been looked at: the length of the target, the headers so far, the bytes of both."""
         for cycle in (self.begun, *self.pipeline):
             if cycle is not None:
                 scope = cycle.scope
-                yield len(scope["raw_path"]) + len(scope["query_string"]), scope["headers"]
+                target = len(scope["raw_path"]) + len(scope["query_string"])
+                yield target, scope["headers"], _size(target, scope["headers"])
         if self.scope is BEGUN:
-            yield len(self.url), self.headers
+            # Not added up again with each byte that drips in.
+            yield len(self.url), self.headers, self.unread
 
     def hush(self) -> bool:
         """Take the word from the application; whether it has not begun to speak."""
@@ -140,3 +142,7 @@ class Bearing(Kept):
             return False
         # A body of which a rest is still to come is bytes of this request, however complete the response.
         return self.cycle is None or not self.cycle.more_body
+
+
+def _size(target: int, headers: list[Header]) -> int:
+    return target + sum(len(name) + len(value) + 4 for name, value in headers)

@@ -5,12 +5,18 @@ the two take longer than all that we do with a request. Here a connection notes 
 last, and nothing else (awaited.py). A time is never cut short, and lasts at most two tenths longer. It is
 counted in looks, so a worker that was blocked reads what its clients have sent meanwhile before it closes any
 of them. While nobody is connected there is nothing to look at.
+
+A look at thousands is cut into slices, between which requests have their turn: others do not notice how many
+are connected, or how many leave at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Any
 
 from reuseport.worker.protocol import farewell
@@ -22,10 +28,12 @@ LOOK = 0.1
 """Seconds between two looks, at least."""
 SHORT = 1
 """Seconds up to which timers do it after all between two requests: a tenth is less than a look."""
-
-
-MOST_SPENT = 0.005
-"""Seconds that one look may take to let connections go: thousands that came together end together, too."""
+SLICE = 0.0005
+"""Seconds after which a look lets requests come first."""
+BETWEEN = 0.002
+"""Seconds until it goes on."""
+AT_ONCE = 32
+"""Connections that are looked at without a look at the clock."""
 
 
 class Keeping:
@@ -38,8 +46,9 @@ class Keeping:
         self.by_timers = timeout <= SHORT
         """Each connection has a timer of its own between two requests."""
         self._connections = connections
-        self._hurried = False
-        """The last look did not come to its end."""
+        self._left: Iterator[Any] | None = None
+        """Whom this look has still to come to."""
+        self._goes_on: asyncio.TimerHandle | None = None
         kept = looks(timeout)
         self._kept = 0 if self.by_timers else kept
         self._most = {
@@ -57,23 +66,40 @@ class Keeping:
     def look(self) -> None:
         """Call every LOOK seconds, or less often."""
         self.looks += 1
-        if self.looks % self._each and not self._hurried:
-            return
-        self._hurried = False
-        budget = time.monotonic() + MOST_SPENT
+        if self._left is None:
+            if self.looks % self._each:
+                return
+            self._left = iter(list(self._connections))
+        if self._goes_on is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Of one look, as much as may be done at once."""
+        self._goes_on = None
         over = self.looks - self._kept
-        for connection in list(self._connections):
-            # Protocols that are not ours have a timer.
-            rested = getattr(connection, "rested", None)
-            if rested is None or (rested > over and connection.resting()):
-                continue
-            if self._let_go(connection, rested <= over) and time.monotonic() > budget:
-                # The next look goes on: requests come first.
-                self._hurried = True
+        until = time.monotonic() + SLICE
+        while self._left is not None:
+            number = 0
+            for connection in islice(self._left, AT_ONCE):
+                number += 1
+                # Protocols that are not ours have a timer.
+                rested = getattr(connection, "rested", None)
+                if rested is None or (rested > over and connection.resting()):
+                    continue
+                if self._let_go(connection, rested <= over) and time.monotonic() > until:
+                    break
+            else:
+                if number < AT_ONCE:
+                    self._left = None
+                    return
+            if time.monotonic() > until:
+                self._goes_on = asyncio.get_running_loop().call_later(BETWEEN, self._go_on)
                 return
 
     def _let_go(self, connection: Any, over: bool) -> bool:
         """Whether its time was; `over`: that for which it is kept between two requests."""
+        if connection not in self._connections:
+            return False  # gone since this look began
         waits, sign = connection.awaits()
         if waits is REST:
             if over and connection.rested != NEVER and self._kept:

@@ -292,24 +292,73 @@ def test_nobody_is_turned_away_where_nothing_is_limited(http: str) -> None:
     asyncio.run(go())
 
 
-def test_thousands_that_end_together_do_not_stop_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "MOST_SPENT", 0.0)
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look has time for one connection in a turn of the loop."""
+    monkeypatch.setattr(keeping, "SLICE", 0.0)
+    monkeypatch.setattr(keeping, "BETWEEN", 0.0)
+    monkeypatch.setattr(keeping, "AT_ONCE", 1)
 
+
+async def begun_heads(served: Served) -> list[Client]:
+    """Ten slow clients."""
+    clients = [await served.connect() for _ in range(10)]
+    for client in clients:
+        client.writer.write(b"G")
+    await until(lambda: [each.awaits()[0] for each in served.made] == [Waits.HEAD] * 10)
+    return clients
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_thousands_that_end_together_do_not_stop_the_worker() -> None:
     async def go() -> None:
         async with Served(App(), "httptools", LIMITS) as served:
-            clients = [await served.connect() for _ in range(10)]
-            for client in clients:
-                client.writer.write(b"G")
-            await until(lambda: [each.awaits()[0] for each in served.made] == [Waits.HEAD] * 10)
-            look(served, LEAST)
+            clients = await begun_heads(served)
             ended = [0]
-            while ended[-1] < 10:
-                look(served, 1)
-                ended.append(served.turned_away.get("slow_head", 0))
-                assert ended[-1] - ended[-2] <= 1
-                assert len(ended) < 2 * LEAST
+            async with asyncio.timeout(PATIENCE):
+                while ended[-1] < 10:
+                    look(served, 1)
+                    await asyncio.sleep(0)
+                    ended.append(served.turned_away.get("slow_head", 0))
+                    assert ended[-1] - ended[-2] <= 1
             for client in clients:
                 assert (await client.rest()).startswith(b"HTTP/1.1 408 ")
                 client.writer.close()
+
+    asyncio.run(go())
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_a_look_at_thousands_does_not_stop_the_worker() -> None:
+    async def go() -> None:
+        async with Served(App(), "httptools", LIMITS) as served:
+            clients = await begun_heads(served)
+            seen = [0]
+            async with asyncio.timeout(PATIENCE):
+                while seen[-1] < 10:
+                    look(served, 1)
+                    await asyncio.sleep(0)
+                    seen.append(sum(each.waits is Waits.HEAD for each in served.made))
+                    assert seen[-1] - seen[-2] <= 1
+            for client in clients:
+                client.writer.close()
+
+    asyncio.run(go())
+
+
+def test_a_defect_of_one_connection_does_not_end_all_looks() -> None:
+    async def go() -> None:
+        async with Served(App(), "httptools", LIMITS) as served, await served.connect() as client:
+            client.writer.write(b"G")
+            await waits(served, Waits.HEAD)
+            for each in served.made:
+                each.sign = each
+                each.awaits = None  # cannot be called
+            with pytest.raises(TypeError):
+                look(served, MOST)
+            for each in served.made:
+                del each.awaits
+            look(served, 2 * MOST)
+            assert served.turned_away == {"slow_head": 1}
 
     asyncio.run(go())
