@@ -7,26 +7,25 @@ import math
 from reuseport.client.text import size
 from reuseport.doctor.facts import Facts, Unknown
 from reuseport.doctor.judging import Grade, Line, untold
+from reuseport.kernel.descriptors import ENOUGH, few, granted
 from reuseport.launcher.host.limits import MEMORY_PER_WORKER
 
 PER_WORKER = 7
 """Descriptors of the launcher's, for each worker."""
 OWN = 64
 """Those that a process needs beside: the launcher for its sockets and logs, a worker for the application."""
-FEW = 4096
-"""Descriptors below which a worker's connections are too few for a busy server."""
 
 
 def open_files(facts: Facts) -> Line:
-    """LimitNOFILE against connections: every process has the launcher's limit."""
+    """LimitNOFILE against connections: every process has what the hard limit allows."""
     topic = "open files"
     if isinstance(facts.open_files, Unknown):
         return untold(topic, facts.open_files)
-    soft, _hard = facts.open_files
+    soft = granted(*facts.open_files)
     wanted = max(65536, (facts.settings.limit_concurrency or 0) + OWN, PER_WORKER * facts.workers + OWN)
     give = f"ulimit -n {wanted}; systemd: LimitNOFILE={wanted}; docker run --ulimit nofile={wanted}"
     for each in () if isinstance(facts.systemd, Unknown) else facts.systemd.units:
-        if each.open_files is not None and each.open_files < FEW:
+        if each.open_files is not None and each.open_files < ENOUGH:
             text = f"{each.name} has {each.open_files}, whatever there are here"
             edit = f"systemctl edit {each.name}: [Service] LimitNOFILE={wanted}"
             return Line(topic, Grade.WARN, text, edit)
@@ -40,7 +39,7 @@ def open_files(facts: Facts) -> Line:
     if most is not None and connections < most:
         text = f"{soft} leave a worker {connections} connections, and --limit-concurrency is {most}"
         return Line(topic, Grade.WARN, text, give)
-    if soft < FEW and most is None:
+    if few(soft) and most is None:
         return Line(topic, Grade.WARN, f"{soft} leave a worker some {connections} connections", give)
     return Line(topic, Grade.GOOD, f"{soft:,}: some {connections:,} connections a worker")
 

@@ -12,7 +12,7 @@ from reuseport.doctor.facts import Known, Systemd, Unit, Unknown
 
 PATIENCE = 5.0
 """Seconds for each question; it waits for a bus that may not answer."""
-_SHOWN = "--property=Id,Type,ExecStart,TimeoutStopUSec,LimitNOFILESoft"
+_SHOWN = "--property=Id,Type,ExecStart,TimeoutStopUSec,LimitNOFILE"
 _SPANS = {
     "us": 1e-6,
     "ms": 1e-3,
@@ -51,7 +51,7 @@ def units(shown: str) -> Iterator[Unit]:
         said = dict(line.partition("=")[::2] for line in block.splitlines())
         if not re.search(r"\breuseport\b", said.get("ExecStart", "")):
             continue
-        files = said.get("LimitNOFILESoft", "")
+        files = said.get("LimitNOFILE", "")
         yield Unit(
             said.get("Id", ""),
             said.get("Type", ""),

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from reuseport import logs, surroundings
 from reuseport.instance import Attach
+from reuseport.kernel.descriptors import few, have_enough
 from reuseport.kernel.inherited import passed
 from reuseport.launcher import ports, siginfo
 from reuseport.launcher.activation import workers_for
@@ -56,6 +57,7 @@ def serve(settings: Settings, admin: Admin | None = None, first: Mold | None = N
 def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay, first: Mold | None) -> int:
     refuse_what_does_not_fit(settings)
     _warn_of_what_all_can_read()
+    _have_descriptors()
     identity = identity_of(settings)
     workers, limits = settings.workers, host_limits()
     if surroundings.given.companions and not settings.mold:
@@ -97,6 +99,14 @@ def _warn_of_what_all_can_read() -> None:
         log.warning(
             "everybody on this machine can read --ssl-keyfile-password in the list of processes: give"
             " --ssl-keyfile-password-file, or REUSEPORT_SSL_KEYFILE_PASSWORD"
+        )
+
+
+def _have_descriptors() -> None:
+    if few(limit := have_enough()):
+        log.warning(
+            "ulimit -n is %d at most: who finds no descriptor free in a worker waits in its accept queue",
+            limit,
         )
 
 

@@ -177,7 +177,7 @@ class Settings:
     )
     limit_request_body: int = _clients(0, SIZE, "Answer 413 to a request whose body is larger; 0 = no limit.")
     limit_connections: int = _clients(
-        0, LIMIT, "Accept no more while a worker has so many connections; 0 = no limit."
+        0, LIMIT, "Accept no more while a worker has so many connections; 0 = as ulimit -n allows."
     )
     proxy_protocol: bool = _clients(
         False, SWITCH, "Proxies of --forwarded-allow-ips announce their clients (PROXY protocol 1 and 2)."

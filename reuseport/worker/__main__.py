@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from reuseport import draining, exclusion, logs
 from reuseport.channel import Channel
 from reuseport.errors import ConfigurationError
+from reuseport.kernel.descriptors import have_enough
 from reuseport.messages import Failed, Listens, Start, ToWorker
 from reuseport.scoreboard import Desk, Scoreboard
 from reuseport.settings.table import Settings
@@ -52,6 +53,7 @@ def live(channel: Channel[ToWorker], order: Start, fds: list[int], readied: Read
     if not fds:
         channel.send(Failed("operator", "no descriptor was free for the worker's own: raise ulimit -n"))
         return STARTUP_FAILURE
+    have_enough()
     seat = exclusion.sit(fds[4] if order.locks else None)
     if order.cpu is not None:
         # Before the application can start a thread: threads inherit it (sched_setaffinity(2)).

@@ -3,8 +3,9 @@
     accepted ──▶ announced? ──▶ TLS ──▶ a connection like any other
                  (who is trusted)
 
-All of these count: a worker has no more of them than --limit-connections. Who is beyond stays in the accept
-queue, where siblings look; LOAD tells the kernel, and whoever chooses a worker, that there is no room here.
+All of these count: a worker has no more of them than --limit-connections, or where descriptors are few than
+it has descriptors for. Who is beyond stays in the accept queue, where siblings look; LOAD tells the kernel,
+and whoever chooses a worker, that there is no room here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import resource
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from reuseport.kernel.descriptors import few, to_spare
 from reuseport.scoreboard import Desk
 from reuseport.settings.table import Settings
 from reuseport.worker.gate import Gate
@@ -38,7 +41,8 @@ class Admission:
     def __init__(self, settings: Settings, config: Config, state: State) -> None:
         self._config = config
         self._state = state
-        self._most = settings.limit_connections or sys.maxsize
+        self._most = settings.limit_connections
+        """0: as many as there are descriptors."""
         self._patience = looks(settings.arrival_timeout)
         self._trusted: Any = None
         if settings.proxy_protocol:
@@ -51,6 +55,8 @@ class Admission:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """In the event loop, before the first gate is opened."""
         self._loop = loop
+        # Now: the application has those that it wants.
+        self._most = self._most or to_spare() or sys.maxsize
         self._introductions = Introductions(loop, self._introduced, self._refused)
 
     def open(self, listener: socket.socket, make: Make) -> Gate:
@@ -134,5 +140,7 @@ async def _nobody(*_: Any) -> None:
 
 def admission(settings: Settings, config: Config, state: State) -> Admission | None:
     """None where everybody may come in as the event loop finds them."""
-    wanted = settings.limit_connections or settings.proxy_protocol
+    # Without one, uvloop accepts and closes whom it has no descriptor for.
+    scarce = few(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    wanted = settings.limit_connections or settings.proxy_protocol or scarce
     return Admission(settings, config, state) if wanted else None

@@ -33,7 +33,7 @@ SWEEP = 0.02
 """Seconds between looks at connections that could not go at their last response: output waited, or the inbox
 was full."""
 
-SLICE = 0.005
+SLICE = 0.001
 """Seconds of one look: so long a turn of the event loop takes at most, however many are passed on."""
 
 

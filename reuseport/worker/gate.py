@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import socket
 from collections.abc import Callable
 
 AGAIN = 0.01
 """Seconds until the next look for room, or for a free descriptor, while there is none."""
+SAID = 60.0
+"""Seconds for which it is enough to have said that there is none."""
 AT_ONCE = 64
 """Connections accepted before the event loop turns."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -41,6 +44,7 @@ class Gate:
         self._room = room
         self._welcome = welcome
         self._waiting: asyncio.TimerHandle | None = None
+        self._said_at = -math.inf
 
     def open(self, backlog: int) -> None:
         """Listen, and accept from now on."""
@@ -59,12 +63,18 @@ class Gate:
                 return
             except OSError as error:
                 if error.errno in EXHAUSTED:
-                    log.error("connections wait: %s; raise ulimit -n", error.strerror)  # noqa: TRY400
+                    self._say(error)
                     self._rest()
                     return
                 continue  # this client has already left
             connection.setblocking(False)
             self._welcome(connection)
+
+    def _say(self, error: OSError) -> None:
+        now = self._loop.time()
+        if now >= self._said_at + SAID:
+            self._said_at = now
+            log.error("connections wait: %s; raise ulimit -n", error.strerror)
 
     def _rest(self) -> None:
         """No more for now."""

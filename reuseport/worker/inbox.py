@@ -30,7 +30,7 @@ AGAIN = 0.1
 """Seconds until the next try when no descriptor is free."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE})
 """This process, or the host, has no descriptor left (dup(2)). Connections that end give some back."""
-AT_ONCE = 64
+AT_ONCE = 16
 """Connections taken up before the event loop turns: a flood of them must not stall the requests of others."""
 
 log = logging.getLogger("uvicorn.error")

@@ -17,13 +17,13 @@ SHOWN = """\
 Type=notify-reload
 ExecStart={ path=/srv/venv/bin/reuseport ; argv[]=/srv/venv/bin/reuseport shop:app ; ignore_errors=no }
 TimeoutStopUSec=1min 30s
-LimitNOFILESoft=65536
+LimitNOFILE=65536
 Id=shop.service
 
 Type=dbus
 ExecStart={ path=/usr/bin/dbus-daemon ; argv[]=/usr/bin/dbus-daemon ; ignore_errors=no }
 TimeoutStopUSec=infinity
-LimitNOFILESoft=1024
+LimitNOFILE=1024
 Id=dbus.service
 """
 

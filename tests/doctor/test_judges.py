@@ -104,7 +104,7 @@ CASES: Sequence[tuple[Judge, dict[str, Any], Grade, str, str]] = [
     (kernel.clock, {"clock": CANNOT}, Grade.UNKNOWN, "/proc", ""),
     (room.open_files, {}, Grade.GOOD, "65,472 connections", ""),
     (room.open_files, {"open_files": (-1, -1)}, Grade.GOOD, "no limit", ""),
-    (room.open_files, {"open_files": (1024, 4096)}, Grade.WARN, "some 960 connections", "ulimit -n 65536"),
+    (room.open_files, {"open_files": (256, 1024)}, Grade.WARN, "some 960 connections", "ulimit -n 65536"),
     (room.open_files, {"open_files": (80, 80)}, Grade.BAD, "too few for 4 workers: 92", "LimitNOFILE=65536"),
     (
         room.open_files,

@@ -82,3 +82,23 @@ def test_reloads_and_a_stop_lose_nobody(launch: Launch) -> None:
         for line in waiting:
             assert line.answer().status == 200
     assert server.wait() == 0
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_without_descriptors_they_wait_and_nobody_is_closed(launch: Launch, loop: str) -> None:
+    # uvloop would accept and close them; asyncio would say so, with a traceback each time.
+    wrapper = ["sh", "-ec", 'ulimit -n 64; exec "$@"', "sh"]
+    server = launch("plain:app", "--workers", "1", "--loop", loop, wrapper=wrapper).ready(1)
+    with ExitStack() as stack:
+        lines = [stack.enter_context(Line(server.port)) for _ in range(100)]
+        answered = 0
+        while lines:
+            # Whoever is answered leaves, in the order in which they came: the next one is let in.
+            line = lines.pop(0)
+            assert line.ask().status == 200
+            line._file.close()
+            line._socket.close()
+            answered += 1
+        assert answered == 100
+    assert server.stop() == 0
+    assert sum("ulimit -n" in line for line in server.lines) == 1

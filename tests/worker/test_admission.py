@@ -77,7 +77,7 @@ def take_all(taken: list[int]) -> None:
         taken.append(os.dup(0))
 
 
-def test_without_a_descriptor_they_wait_and_the_loop_goes_on() -> None:
+def test_without_a_descriptor_they_wait_and_the_loop_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     async def go() -> None:
         async with Served(app, "httptools", settings=Settings(limit_connections=MOST)) as served:
             client = socket.socket()
@@ -99,6 +99,7 @@ def test_without_a_descriptor_they_wait_and_the_loop_goes_on() -> None:
             client.close()
 
     asyncio.run(go())
+    assert caplog.text.count("raise ulimit -n") == 1
 
 
 # ── announcements ─────────────────────────────────────────────────────────────────────────────────────
