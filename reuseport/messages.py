@@ -1,7 +1,7 @@
 """What launcher and worker say to each other: plain data, one alphabet each way. `channel` carries it.
 
     launcher → worker    Start, first and once · Reach · Sibling · Foster, Unfoster · Pass · Drain
-                         · ReopenLogs
+                         · ReopenLogs · Tickets
     worker → launcher    Failed, or Listens and Ready · LimitReached · Leaving · CannotFoster · Holds
                          · Waits · ShuttingDown
     launcher → mold      Prepare, first and once · Preload, at most once · Cast
@@ -54,8 +54,8 @@ class Start:
     secret: str = ""
     """Hexadecimal, with --sticky: what session keys are hashed with."""
     ways: tuple[int, ...] = ()
-    tickets: str = field(default="", repr=False)
-    """The key of TLS session tickets, in hexadecimal digits; empty without TLS."""
+    tickets: tuple[str, ...] = field(default=(), repr=False)
+    """As in Tickets; none without TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,13 @@ class Reach:
     """
 
     slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tickets:
+    """The keys of TLS session tickets from now on, in hexadecimal digits, the newest first."""
+
+    keys: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +250,7 @@ class Found:
     most: tuple[int, ...]
 
 
-ToWorker: TypeAlias = Start | Reach | Drain | Foster | Unfoster | Sibling | Pass | ReopenLogs
+ToWorker: TypeAlias = Start | Reach | Drain | Foster | Unfoster | Sibling | Pass | ReopenLogs | Tickets
 """What the launcher says."""
 ToLauncher: TypeAlias = (
     Listens | Ready | Failed | LimitReached | Leaving | CannotFoster | Holds | Waits | ShuttingDown
@@ -276,7 +283,7 @@ def _named(*kinds: type[Said]) -> Mapping[str, type[Said]]:
 
 
 TO_WORKER: Alphabet[ToWorker] = Alphabet(
-    _named(Start, Reach, Drain, Foster, Unfoster, Sibling, Pass, ReopenLogs),
+    _named(Start, Reach, Drain, Foster, Unfoster, Sibling, Pass, ReopenLogs, Tickets),
     most_text=PACKET,
     most_descriptors=253,
 )

@@ -40,6 +40,7 @@ from reuseport.messages import (
     ShuttingDown,
     Sibling,
     Start,
+    Tickets,
     ToLauncher,
     ToWorker,
     Unfoster,
@@ -62,6 +63,7 @@ ORDERS: dict[str, st.SearchStrategy[ToWorker]] = {
         cpu=st.none() | SIZES,
         secret=TEXT,
         ways=st.lists(SIZES, max_size=16).map(tuple),
+        tickets=st.lists(TEXT, max_size=2).map(tuple),
     ),
     "Drain": st.builds(Drain, st.floats(0, 1e9), st.lists(SIZES, max_size=16).map(tuple)),
     "Foster": st.builds(Foster, SIZES),
@@ -70,6 +72,7 @@ ORDERS: dict[str, st.SearchStrategy[ToWorker]] = {
     "Pass": st.builds(Pass, SIZES, SIZES),
     "Reach": st.builds(Reach, st.lists(SIZES, max_size=16).map(tuple)),
     "ReopenLogs": st.just(ReopenLogs()),
+    "Tickets": st.builds(Tickets, st.lists(TEXT, max_size=2).map(tuple)),
 }
 ANSWERS: dict[str, st.SearchStrategy[ToLauncher]] = {
     "Listens": st.just(Listens()),

@@ -27,7 +27,7 @@ from reuseport.launcher.process import Process
 from reuseport.launcher.telling.chronicle import Chronicle
 from reuseport.launcher.telling.stacks import SOON, begin_glance, end_glance
 from reuseport.launcher.telling.totals import Totals
-from reuseport.launcher.tickets import Tickets
+from reuseport.launcher.tickets import TicketKeys
 from reuseport.launcher.watching.relief import Relief
 from reuseport.launcher.watching.tampering import Tampering
 from reuseport.launcher.workforce import Workforce
@@ -41,6 +41,7 @@ from reuseport.messages import (
     ReopenLogs,
     Sibling,
     Start,
+    Tickets,
     ToWorker,
     Unfoster,
 )
@@ -90,7 +91,7 @@ class Orders:
         self._exclusion = exclusion
         self._feed = feed
         self._leave = leave
-        self._tickets = Tickets()
+        self._tickets = TicketKeys(loop, settings.ssl_ticket_rotation, self._tell_tickets)
 
     def carry_out(self, actions: Sequence[Action]) -> None:  # noqa: C901 - one branch an action is the point
         """All of them, in their order."""
@@ -125,6 +126,11 @@ class Orders:
         """Have all workers open their log files again."""
         for process in self._workforce.processes.values():
             self._send(process, ReopenLogs())
+
+    def _tell_tickets(self, keys: tuple[str, ...]) -> None:
+        if self._settings.ssl_certfile:
+            for process in self._workforce.processes.values():
+                self._send(process, Tickets(keys))
 
     # ── each action ───────────────────────────────────────────────────────────────────────────────────
 
@@ -206,7 +212,7 @@ class Orders:
                 locks=len(locks),
                 secret=secret,
                 ways=tuple(ways[:known]),
-                tickets=self._tickets.of(spawn.generation) if self._settings.ssl_certfile else "",
+                tickets=self._tickets.keys if self._settings.ssl_certfile else (),
             )
             self._send(process, start, [*own, *shared, *listeners])
         self._tell_ways(process, ways[known:])

@@ -1,25 +1,35 @@
-"""The key of TLS session tickets, a new one with each generation: a reload rotates it."""
+"""The keys of TLS session tickets: one to make them with, and the one before, which is still taken.
+
+They change with time, not with a reload: a session outlives a deploy, and a key that gets known opens no more
+than two periods. A worker that hears late makes tickets with a key that all others still take; one that has
+none of them, or another's, has its clients greet it in full.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+
+from reuseport.launcher.guarded import GuardedLoop
 
 SIZE = 80
-"""Bytes, as OpenSSL has it."""
-KEPT = 4
-"""Generations whose workers may still be started: the newest, and those that a reload has not replaced."""
+"""Bytes: its name, an HMAC's key, a cipher's."""
 
 
-class Tickets:
-    """Of one server. It is told to workers, on their channels, and written nowhere."""
+class TicketKeys:
+    """Of one server. They are told to workers, on their channels, and written nowhere."""
 
-    def __init__(self) -> None:
-        self._keys: dict[int, str] = {}
+    def __init__(self, loop: GuardedLoop, period: float, tell: Callable[[tuple[str, ...]], None]) -> None:
+        """`tell` all workers, every `period` seconds; 0: these are for as long as we live."""
+        self._loop = loop
+        self._period = period
+        self._tell = tell
+        self.keys: tuple[str, ...] = (secrets.token_hex(SIZE),)
+        """In hexadecimal digits, the newest first."""
+        if period:
+            loop.call_later(period, self._rotate)
 
-    def of(self, generation: int) -> str:
-        """In hexadecimal digits."""
-        if generation not in self._keys:
-            self._keys[generation] = secrets.token_hex(SIZE)
-            for old in sorted(self._keys)[:-KEPT]:
-                del self._keys[old]
-        return self._keys[generation]
+    def _rotate(self) -> None:
+        self._loop.call_later(self._period, self._rotate)
+        self.keys = (secrets.token_hex(SIZE), self.keys[0])
+        self._tell(self.keys)

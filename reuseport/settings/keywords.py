@@ -60,6 +60,7 @@ class Keywords(TypedDict, total=False):
     group: str | None
     ssl_keyfile_password_file: StrPath | None
     ssl_sni: Sequence[str] | None
+    ssl_ticket_rotation: float | str | None
     worker_lifetime: float | str | None
     worker_lifetime_jitter: float | str | None
     worker_max_rss: int | str | None

@@ -199,6 +199,8 @@ class Settings:
         (), SNI, "Use this certificate for clients that ask for this name, or *.domain; repeatable."
     )
 
+    ssl_ticket_rotation: float = _secrets(43200.0, DURATION, "A new key for TLS tickets so often; 0 = never.")
+
     worker_lifetime: float = _recycling(0.0, DURATION, "Replace a worker of this age; 0 = never.")
     worker_lifetime_jitter: float = _recycling(
         0.0, DURATION, "Add up to so much to each worker's lifetime, at random."

@@ -197,6 +197,7 @@ async def serve(
     stealing = Stealing(server, scoreboard, desk, settings.limit_concurrency)
     fosters = None if sticky is None else sticky.foster
     control = Control(channel, server, inboxes, meter, rescue, stealing, seat, settings, fosters)
+    control.on_tickets = application.rotate
     server.on_terminate, server.on_waiting = control.on_terminate, control.on_waiting
     held = () if seat is None else seat.descriptors()
     disown(

@@ -10,7 +10,7 @@ import re
 import ssl
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -26,7 +26,7 @@ from reuseport.worker.certificates import first_expiry, serve_names
 from reuseport.worker.protocol.connection import chosen
 from reuseport.worker.protocol.fitting import misfit
 from reuseport.worker.protocol.limits import Limits
-from reuseport.worker.tickets import share
+from reuseport.worker.tickets import Keys, share
 
 log = logging.getLogger("uvicorn.error")
 
@@ -67,13 +67,14 @@ class Application(Config):
 
     _preloaded = False
 
-    def __init__(self, settings: Settings, tickets: str = "") -> None:
+    def __init__(self, settings: Settings, tickets: Sequence[str] = ()) -> None:
         """Imports what chooses the event loop, and nothing else of the operator's.
 
-        `tickets`: the key that TLS session tickets are made with, in hexadecimal digits.
+        `tickets`: the keys of TLS session tickets, in hexadecimal digits, the newest first.
         """
         self._settings = settings
         self.tickets = tickets
+        self._keys: Keys | None = None
         if (text := misfit(uvicorn.__version__)) is not None:
             raise StartupError(Failed("operator", text))
         with _blamed(settings):
@@ -101,10 +102,16 @@ class Application(Config):
             self.loaded = True
         else:
             self._load()
-        if self.ssl is not None and self.tickets and not share(self.ssl, bytes.fromhex(self.tickets)):
-            log.debug("TLS sessions are resumed only by the worker that began them")
+        if self.ssl is not None and self.tickets:
+            self._keys = share(self.ssl, [bytes.fromhex(key) for key in self.tickets])
         if self.around is not None:
             self.loaded_app = self.around(self.loaded_app)
+
+    def rotate(self, tickets: Sequence[str]) -> None:
+        """Make TLS session tickets with the first of these from now on, and take those of all."""
+        self.tickets = tickets
+        if self._keys is not None:
+            self._keys.use([bytes.fromhex(key) for key in tickets])
 
     def preload(self) -> None:
         """Load all of it before the process is forked, and before there is an event loop."""

@@ -7,7 +7,7 @@ import functools
 import logging
 import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reuseport import logs
 from reuseport.channel import Channel, PeerGoneError, close_all
@@ -27,6 +27,7 @@ from reuseport.messages import (
     ReopenLogs,
     ShuttingDown,
     Sibling,
+    Tickets,
     ToWorker,
     Unfoster,
     Waits,
@@ -70,6 +71,8 @@ class Control:
         self._fostering = Fostering(server, meter.desk, incoming)
         self.rebalancing = Rebalancing(server.server_state, meter.desk)
         self._seat = seat
+        self.on_tickets: Callable[[Sequence[str]], None] = lambda _: None
+        """Called with the keys of TLS session tickets, when there is a new one."""
         self._told: tuple[str, ...] = ()
         """The names that we have said we hold."""
         self._graceful_timeout = settings.graceful_timeout
@@ -130,6 +133,8 @@ class Control:
                     pass  # the way there is lost, and the order not heeded
                 case ReopenLogs():
                     logs.reopen()
+                case Tickets(keys):
+                    self.on_tickets(keys)
                 case _:
                     raise TypeError(f"the launcher does not send {message!r}")
 

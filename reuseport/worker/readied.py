@@ -6,6 +6,7 @@ finds it done, and says only who it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reuseport import logs
@@ -34,7 +35,7 @@ class Readied:
         be_a_child(order.slot)
 
 
-def ready(settings: Settings, slot: int, place: logs.Place, tickets: str = "") -> Readied:
+def ready(settings: Settings, slot: int, place: logs.Place, tickets: Sequence[str] = ()) -> Readied:
     """Be as the application expects. Raises ConfigurationError and StartupError."""
     settings = set_stage(settings, slot)
     logs.configure(settings, place)

@@ -108,8 +108,27 @@ def test_a_renewed_one_is_taken_up_by_a_reload_and_told(launch: Launch, tmp_path
     assert server.stop() == 0
 
 
+def visit(
+    context: ssl.SSLContext, port: int, session: ssl.SSLSession | None
+) -> tuple[str, bool | None, ssl.SSLSession]:
+    """Who answered, whether the session was resumed, and the session to go on with."""
+    with (
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname="one.test", session=session) as talk,
+    ):
+        talk.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while more := talk.recv(10_000):
+            answer += more
+        slot = answer.partition(b'"slot": "')[2][:1].decode()
+        assert talk.session is not None
+        return slot, talk.session_reused, talk.session
+
+
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-def test_any_worker_resumes_a_session_until_a_reload(launch: Launch, tmp_path: Path, version: str) -> None:
+def test_any_worker_resumes_a_session_also_after_a_reload(
+    launch: Launch, tmp_path: Path, version: str
+) -> None:
     ca = trustme.CA()
     write(ca.issue_cert("one.test"), tmp_path / "both.pem")
     tls = ("--ssl-certfile", str(tmp_path / "both.pem"), "--no-rebalance")
@@ -118,24 +137,11 @@ def test_any_worker_resumes_a_session_until_a_reload(launch: Launch, tmp_path: P
     ca.configure_trust(context)
     context.maximum_version = ssl.TLSVersion[version]
 
-    def visit(session: ssl.SSLSession | None) -> tuple[str, bool | None, ssl.SSLSession | None]:
-        """Who answered, whether the session was resumed, and the session to go on with."""
-        with (
-            socket.create_connection(("127.0.0.1", server.port), PATIENCE) as plain,
-            context.wrap_socket(plain, server_hostname="one.test", session=session) as talk,
-        ):
-            talk.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            answer = b""
-            while more := talk.recv(10_000):
-                answer += more
-            slot = answer.partition(b'"slot": "')[2][:1].decode()
-            return slot, talk.session_reused, talk.session
-
-    _, resumed, session = visit(None)
+    _, resumed, session = visit(context, server.port, None)
     assert not resumed
     met: set[str] = set()
     for _ in range(200):
-        slot, resumed, _ = visit(session)
+        slot, resumed, _ = visit(context, server.port, session)
         assert resumed
         met.add(slot)
         if len(met) == 3:
@@ -143,8 +149,27 @@ def test_any_worker_resumes_a_session_until_a_reload(launch: Launch, tmp_path: P
     assert len(met) == 3
     server.signal(signal.SIGHUP)
     server.wait_for("generation 2 serves in every slot")
-    assert not visit(session)[1]
+    assert visit(context, server.port, session)[1]
     assert server.stop() == 0
+
+
+def test_keys_of_tickets_change_with_time_in_all_workers(launch: Launch, tmp_path: Path) -> None:
+    ca = trustme.CA()
+    write(ca.issue_cert("one.test"), tmp_path / "both.pem")
+    tls = ("--ssl-certfile", str(tmp_path / "both.pem"), "--ssl-ticket-rotation", "1s")
+    server = launch("plain:app", "--workers", "2", *tls).ready(2)
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    _, _, first = visit(context, server.port, None)
+    refused: set[str] = set()
+    while len(refused) < 2:
+        slot, resumed, _ = visit(context, server.port, first)
+        refused |= set() if resumed else {slot}
+    resumed, newest = False, first
+    while not resumed:
+        _, resumed, newest = visit(context, server.port, newest)
+    assert server.stop() == 0
+    assert "Traceback" not in server.output
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
