@@ -53,6 +53,8 @@ def step(loop: asyncio.AbstractEventLoop, thread: int) -> Step | None:
     frame = top = sys._current_frames().get(thread)
     base = coroutine.cr_frame
     while frame is not None and frame is not base:
+        if frame.f_code is _TURN:
+            return None  # turned by hand within the step
         frame = frame.f_back
     if top is None or frame is None or not coroutine.cr_running or not _calls(loop, frame.f_back):
         return None

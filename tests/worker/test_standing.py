@@ -206,6 +206,20 @@ def test_a_loop_patched_to_turn_within_callbacks_is_not_trusted() -> None:
     assert run(Nested, main) == [None]
 
 
+def test_a_loop_that_is_turned_by_hand_within_a_step_is_noticed() -> None:
+    """What a callback does that is called from there, a read for one, is not over when the step goes on."""
+
+    async def main(watcher: Watcher) -> None:
+        watcher.loop.call_soon(watcher.meanwhile)
+        watcher.loop._run_once()  # type: ignore[attr-defined] # as some who wait for a future in a callback do
+        watcher.meanwhile()
+        within, after = watcher.found
+        assert within is None
+        assert after is not None
+
+    assert len(run(asyncio.new_event_loop, main)) == 2
+
+
 def test_loops_that_are_known() -> None:
     class Ours(uvloop.Loop):
         pass
