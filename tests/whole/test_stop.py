@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from tests.conftest import PATIENCE, Launch, Launched
 from tests.whole.lines import wait_until
+from tests.whole.traffic import wait_for_lines
 
 GRACEFUL = [signal.SIGTERM, signal.SIGINT]
 
@@ -40,8 +41,8 @@ def test_stop_waits_for_the_answer_and_leaves_nothing(
     assert int(pid_file.read_text()) == server.pid
     connection = hold(server, tmp_path / "release")
     server.signal(number)
-    server.wait_for("launcher: stopping")
-    server.wait_for("Shutting down")
+    wait_for_lines(server, "launcher: stopping", 1)
+    wait_for_lines(server, "Shutting down", 1)
     wait_until_refused(server.port)
     (tmp_path / "release").touch()
     answer = connection.getresponse()
