@@ -140,6 +140,9 @@ class Bearing(Kept):
         """Whether the descriptor is all there is to this connection."""
         if self.scheme == "https" or not quiet(self.transport) or not self.between_requests():
             return False
+        # Paused by ourselves, it is about to read on: a finalizer blocks between an answer's end and that.
+        if self.read_paused:
+            return False
         # A body of which a rest is still to come is bytes of this request, however complete the response.
         return self.cycle is None or not self.cycle.more_body
 

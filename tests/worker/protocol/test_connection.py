@@ -25,15 +25,21 @@ PATIENCE = 30.0
 Message = MutableMapping[str, Any]
 
 
+WAITED: list[asyncio.Event] = []
+"""Of each test its own, for `/wait`."""
+
+
 async def app(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """`/` at once and short · `/large` larger than any socket's buffer · `/never` waits for the body."""
+    """`/` at once and short · `/large` larger than any socket's buffer · `/never`, `/wait` wait."""
     assert scope["type"] == "http"
     if scope["path"] == "/never":
         while (await receive())["type"] != "http.disconnect":
             pass
         return
+    if scope["path"] == "/wait":
+        await WAITED[-1].wait()
     body = b"x" * (LARGE if scope["path"] == "/large" else 2)
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": 200, "headers": [length]})
@@ -108,6 +114,19 @@ class Both:
                 await asyncio.sleep(0)
 
 
+class Asked(asyncio.Event):
+    """As a cycle has it for who waits for news: at the end of an answer, before what follows from that."""
+
+    def __init__(self, connection: TransferableHttpTools, told: list[bool]) -> None:
+        super().__init__()
+        self.ask: Callable[[], None] = lambda: told.append(connection.idle())
+
+    def set(self) -> None:
+        """What a finalizer could do there: let another thread ask."""
+        self.ask()
+        super().set()
+
+
 parsers = pytest.mark.parametrize("http", ["httptools", "h11"])
 
 
@@ -121,6 +140,30 @@ def test_idle_before_the_first_request_and_after_each(http: str) -> None:
                 await both.answers(number)
                 assert both.protocol.idle()
             assert both.told == [True, True]
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("size", "idle"), [(10, True), (100_000, False)], ids=["read", "not read to its end"]
+)
+def test_between_an_answer_and_what_follows_from_it(size: int, idle: bool) -> None:
+    """A connection that paused because of a body reads on in a moment, whoever has it by then."""
+
+    async def go() -> None:
+        async with Both("httptools") as both:
+            connection = both.protocol
+            assert isinstance(connection, TransferableHttpTools)
+            told: list[bool] = []
+            WAITED.append(over := asyncio.Event())
+            await both.send(b"POST /wait HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % size)
+            await both.send(b"x" * size)
+            cycle = connection.cycle
+            assert cycle is not None
+            cycle.event = Asked(connection, told)
+            over.set()
+            await both.answers(1)
+            assert told == [idle]
 
     asyncio.run(go())
 
