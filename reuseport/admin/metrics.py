@@ -36,6 +36,9 @@ REASONS = (
 )
 """Shown from the beginning, as 0: a counter that Prometheus first sees at 1 has not grown."""
 
+MOST_HELD = 64
+"""Names of only_one that are shown, in their order: an application may make up any number of them."""
+
 Readings = Iterable[tuple[tuple[str, ...], float | None]]
 """Values of the labels and the figure; None where nobody knows it, and then it is left out."""
 
@@ -141,6 +144,12 @@ def _codes(status: Status) -> Readings:
     ]
 
 
+def _held(status: Status) -> Readings:
+    holders = sorted((holder["name"], str(holder["slot"])) for holder in status["only_one"])
+    # A name that is cut to its beginning can be there twice.
+    return [(labels, 1) for labels in dict.fromkeys(holders[:MOST_HELD])]
+
+
 def _sticky(status: Status) -> Readings:
     for slot in status["slots"]:
         worker, found = str(slot["slot"]), slot["sticky"]
@@ -211,6 +220,12 @@ METRICS = (
         "reuseport_certificate_days_left",
         "Days until the first of the certificates that are served ends; absent without TLS.",
         _days_left,
+    ),
+    Exported(
+        "reuseport_only_one",
+        ("name", "worker"),
+        "1 for each name that only one worker can hold, and who holds it; absent while nobody does.",
+        _held,
     ),
     _by(
         "reason",

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from reuseport.admin.metrics import REASONS, STATES, exposition
-from reuseport.instance import Status
+from reuseport.admin.metrics import MOST_HELD, REASONS, STATES, exposition
+from reuseport.instance import HolderStatus, Status
 from reuseport.launcher.deciding.events import Reason
 from reuseport.launcher.deciding.phases import Phase
 from reuseport.scoreboard import DURATION_BOUNDS
@@ -40,6 +40,7 @@ PROMISED = {
     "reuseport_handoffs_total": set(),
     "reuseport_rebalanced_total": set(),
     "reuseport_lingered_total": {"reason"},
+    "reuseport_only_one": {"name", "worker"},
     "reuseport_turned_away_total": {"reason"},
     "reuseport_certificate_days_left": set(),
     "reuseport_requests_abandoned_total": set(),
@@ -74,6 +75,9 @@ PROMISED = {
 """Written out once more, since others' dashboards have these names: none may change or go."""
 
 
+HELD: list[HolderStatus] = [{"name": "scheduler", "slot": 1, "pid": 4713}]
+
+
 def scraped(made: Status) -> Series:
     """Every sample, once."""
     body, _ = exposition(made)
@@ -96,7 +100,9 @@ def workers(series: Series, name: str) -> dict[int, float]:
 
 
 def test_every_promised_name_with_its_labels_and_no_other() -> None:
-    seen = {(name, frozenset(label for label, _ in labels)) for name, labels in scraped(status())}
+    seen = {
+        (name, frozenset(label for label, _ in labels)) for name, labels in scraped(status(only_one=HELD))
+    }
     assert seen == {(name, frozenset(labels)) for name, labels in PROMISED.items()}
 
 
@@ -114,6 +120,15 @@ def test_states_and_reasons_are_those_of_the_launcher() -> None:
     phases = {phase.value for phase in Phase} - {Phase.GONE.value}
     assert set(STATES) == phases | {"empty", "backoff", "drained"}
     assert set(REASONS) == {reason.value for reason in Reason}
+
+
+def test_who_holds_a_name_is_named_and_no_more_than_a_few() -> None:
+    series = scraped(status(only_one=HELD))
+    assert series["reuseport_only_one", frozenset({("name", "scheduler"), ("worker", "1")})] == 1
+    many: list[HolderStatus] = [{"name": f'a"{n}', "slot": 1, "pid": 4713} for n in range(3 * MOST_HELD)]
+    names = [name for name, _ in scraped(status(only_one=[*many, *many]))]
+    assert names.count("reuseport_only_one") <= MOST_HELD
+    assert "reuseport_only_one" not in {name for name, _ in scraped(status(only_one=[]))}
 
 
 # ── figures ───────────────────────────────────────────────────────────────────────────────────────────

@@ -160,6 +160,15 @@ export function judge(status, readings, balance, records) {
     };
 }
 
+const MOST_HELD = 6;
+
+// What only one worker can hold, and in which slot it is.
+function held(holders) {
+    const told = holders.slice(0, MOST_HELD).map((one) => `${one.name} in slot ${one.slot}`);
+    const more = holders.length - told.length;
+    return told.length ? [`only one: ${told.join(", ")}${more > 0 ? `, and ${more} more` : ""}`] : [];
+}
+
 export function facts(status) {
     const { rule, level } = status.balance;
     return [
@@ -167,6 +176,7 @@ export function facts(status) {
         status.addresses.join(" "),
         `generation ${status.generation}`,
         `${["hashed", "migrating", "steered"][level] ?? `level ${level}`}, ${rule}`,
+        ...held(status.only_one),
         `up ${span(status.uptime)}`,
         `pid ${status.pid}`,
         `reuseport ${status.version}`,

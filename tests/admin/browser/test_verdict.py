@@ -43,6 +43,16 @@ def one(**different: Any) -> list[Told]:
     return [status([slot(0), slot(1), slot(2, **different), slot(3)])]
 
 
+def test_who_is_the_only_one_is_said_of_a_few(modules: Page) -> None:
+    script = """async (status) => (await import("/page/verdict.js")).facts(status)"""
+    assert not [fact for fact in modules.evaluate(script, status([])) if "only" in fact]
+    holders = [{"name": f"job {number}", "slot": number % 2, "pid": 7} for number in range(8)]
+    facts = modules.evaluate(script, status([], only_one=holders[:1]))
+    assert "only one: job 0 in slot 0" in facts
+    facts = modules.evaluate(script, status([], only_one=holders))
+    assert [fact for fact in facts if fact.endswith("job 5 in slot 1, and 2 more")]
+
+
 def test_all_is_well(modules: Page) -> None:
     verdict = judge(modules, served([100, 110, 95, 104]))
     assert verdict["headline"] == "All 4 workers ready, balanced"
