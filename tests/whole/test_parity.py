@@ -19,7 +19,11 @@ Cases = Mapping[str, Sequence[Step]]
 def test_odd_requests_are_answered_alike(http: str, launch: Launch) -> None:
     # Beyond the limits of ours, which uvicorn has not, we answer otherwise (test_heads.py).
     both = served(launch, "--http", http, unlimited=True)
-    assert list(differences(both, REQUESTS)) == []
+    # What it takes for the next request, we take for the body that it is (test_declined.py).
+    better = {"post that upgrades"} if http == "httptools" else set()
+    cases = {name: steps for name, steps in REQUESTS.items() if name not in better}
+    assert len(cases) == len(REQUESTS) - len(better)
+    assert list(differences(both, cases)) == []
     assert list(differences(both, WEBSOCKETS)) == []
 
 

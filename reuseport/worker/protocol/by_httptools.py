@@ -21,6 +21,7 @@ from uvicorn.protocols.utils import is_ssl
 from reuseport.worker.protocol.activity import NEVER
 from reuseport.worker.protocol.bearing import BEGUN, Bearing
 from reuseport.worker.protocol.cycle import Cycle
+from reuseport.worker.protocol.declined import decline
 from reuseport.worker.protocol.flow import Flow, addresses
 from reuseport.worker.protocol.forwarded import NAMES as FORWARDED
 from reuseport.worker.protocol.parting import Parting
@@ -203,16 +204,11 @@ class TransferableHttpTools(Bearing, Flow, Parting):
             self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self._decline(data, upgrade):
                 return
-            self._unsupported_upgrade_warning()
         except httptools.HttpParserError:
-            self.begun = None
-            message = "Invalid HTTP request received."
-            self.logger.warning(message)
-            self.send_400_response(message)
+            self._refuse_what_is_none()
             return
         cycle = self.begun
         if cycle is None or len(data) > self.brief:
@@ -225,6 +221,30 @@ class TransferableHttpTools(Bearing, Flow, Parting):
         self.running = cycle
         cycle.task = task = self.create_task(cycle.run())
         cycle.begun = self._ask(task) if self.newcomer else self.tasks.begin(task)
+
+    def _decline(self, data: bytes, upgrade: httptools.HttpParserUpgrade) -> bool:
+        """Whether this is still a connection of ours: WebSockets have their own."""
+        at: int | None = upgrade.args[0]
+        while at is not None:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+                return False
+            self._unsupported_upgrade_warning()
+            data, at = data[at:], None
+            try:
+                decline(self, data)
+            except httptools.HttpParserUpgrade as another:
+                at = another.args[0]
+            except httptools.HttpParserError:
+                self._refuse_what_is_none()
+                return False
+        return True
+
+    def _refuse_what_is_none(self) -> None:
+        self.begun = None
+        message = "Invalid HTTP request received."
+        self.logger.warning(message)
+        self.send_400_response(message)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
