@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import struct
 
 _FLOCK = struct.Struct("@hhqqi0q")
@@ -24,6 +23,9 @@ _HELD_BY_ANOTHER = frozenset({errno.EAGAIN, errno.EACCES})
 
 def place(name: str) -> int:
     """The byte that stands for this name."""
+    # Here: it loads OpenSSL, which the launcher of a server without names does without.
+    import hashlib
+
     # off_t is signed, and the byte after it must be one, too.
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()) >> 2
 

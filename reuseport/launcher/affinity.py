@@ -7,7 +7,7 @@ another: what waits there is for the slot's own worker, and no sibling may take 
 
 from __future__ import annotations
 
-import secrets
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -29,7 +29,7 @@ class Affinity:
 
     def __init__(self, workers: int, slots: int) -> None:
         """There is room for `slots`, of which the first `workers` are about to be served. Raises OSError."""
-        self.secret = secrets.token_hex(SECRET)
+        self.secret = os.urandom(SECRET).hex()
         self._inboxes: dict[int, tuple[socket.socket, socket.socket]] = {}
         self._table = KeyTable.create(slots)
         with ExitStack() as undo:

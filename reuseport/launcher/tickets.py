@@ -7,7 +7,7 @@ none of them, or another's, has its clients greet it in full.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable
 
 from reuseport.launcher.guarded import GuardedLoop
@@ -24,12 +24,12 @@ class TicketKeys:
         self._loop = loop
         self._period = period
         self._tell = tell
-        self.keys: tuple[str, ...] = (secrets.token_hex(SIZE),)
+        self.keys: tuple[str, ...] = (os.urandom(SIZE).hex(),)
         """In hexadecimal digits, the newest first."""
         if period:
             loop.call_later(period, self._rotate)
 
     def _rotate(self) -> None:
         self._loop.call_later(self._period, self._rotate)
-        self.keys = (secrets.token_hex(SIZE), self.keys[0])
+        self.keys = (os.urandom(SIZE).hex(), self.keys[0])
         self._tell(self.keys)

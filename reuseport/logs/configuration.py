@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
-import logging.config
 import re
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TextIO
 
 from reuseport.errors import ConfigurationError
 from reuseport.logs.lines import LAUNCHER, Place, formatter, label_records, label_records_at
 from reuseport.logs.opening import LogFile, UnfitError, guarded
-from reuseport.logs.operators import apply, apply_without
 from reuseport.logs.rotation import handlers
 from reuseport.settings.table import Settings
 
@@ -34,6 +32,9 @@ def configure_launcher(settings: Settings, place: Place = LAUNCHER) -> None:
     missing: list[str] = []
 
     def apply_leniently(path: str) -> None:
+        # Here: it brings logging.config along, with all that its handlers may need.
+        from reuseport.logs.operators import apply_without
+
         missing.extend(apply_without(settings.app, path, partial(formatter, settings, place)))
 
     with guarded():
@@ -47,6 +48,12 @@ def configure_launcher(settings: Settings, place: Place = LAUNCHER) -> None:
 
 def configure(settings: Settings, place: Place) -> None:
     """Set up logging in this process. Raises ConfigurationError for a file that cannot be used."""
+
+    def apply(path: str) -> None:
+        from reuseport.logs import operators
+
+        operators.apply(path)
+
     _configure(settings, place, apply)
 
 
@@ -55,15 +62,14 @@ def _configure(settings: Settings, place: Place, apply_file: Callable[[str], Non
     logging.addLevelName(TRACE, "TRACE")
     try:
         if settings.log_config is None:
-            logging.config.dictConfig(_default(settings, place))
+            _apply_flags(settings, place)
         else:
             apply_file(settings.log_config)
     except (ValueError, TypeError, AttributeError, ImportError, KeyError, OSError, RuntimeError) as error:
-        # What dictConfig and fileConfig raise for a configuration; the cause tells more than they do.
         name = settings.log_config or "--log-file, --access-log-file"
-        raise ConfigurationError(
-            f"logging cannot be set up from {name}: {error.__cause__ or error}"
-        ) from error
+        # What dictConfig and fileConfig raise for a configuration: the cause tells more than they do.
+        why = error if settings.log_config is None else error.__cause__ or error
+        raise ConfigurationError(f"logging cannot be set up from {name}: {why}") from error
     if settings.log_config is not None:
         for handler in handlers():
             label_records_at(handler, place)
@@ -76,31 +82,31 @@ def _configure(settings: Settings, place: Place, apply_file: Callable[[str], Non
     logging.lastResort.setFormatter(formatter(settings, place))
 
 
-def _default(settings: Settings, place: Place) -> dict[str, Any]:
+def _apply_flags(settings: Settings, place: Place) -> None:
+    """Without a file of the operator's. Not by dictConfig, whose import costs the launcher a mebibyte."""
     level = (settings.log_level or "info").upper()
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"()": lambda: formatter(settings, place)}},
-        "handlers": {
-            "default": _handler(settings.log_file, "ext://sys.stderr"),
-            "access": _handler(settings.access_log_file, "ext://sys.stdout"),
-        },
-        "loggers": {
-            "reuseport": {"handlers": ["default"], "level": level, "propagate": False},
-            "uvicorn": {"handlers": ["default"], "level": level, "propagate": False},
-            "uvicorn.error": {"level": level},
-            "uvicorn.access": {"handlers": ["access"], "level": level, "propagate": False},
-        },
-    }
+    line = formatter(settings, place)
+    default = _handler(settings.log_file, sys.stderr)
+    access = _handler(settings.access_log_file, sys.stdout)
+    for handler in (default, access):
+        handler.setFormatter(line)
+    for name, handlers_of_it in (
+        ("reuseport", [default]),
+        ("uvicorn", [default]),
+        ("uvicorn.error", []),
+        ("uvicorn.access", [access]),
+    ):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.handlers[:] = handlers_of_it
+        logger.propagate = not handlers_of_it
 
 
-def _handler(path: str | None, stream: str) -> dict[str, Any]:
+def _handler(path: str | None, stream: TextIO) -> logging.Handler:
     number = _inherited(path)
-    if path in (None, "-") or number is not None:
-        stream = {1: "ext://sys.stdout", 2: "ext://sys.stderr"}.get(number or 0, stream)
-        return {"class": "logging.StreamHandler", "formatter": "line", "stream": stream}
-    return {"()": LogFile, "formatter": "line", "filename": path}
+    if path is None or path == "-" or number is not None:
+        return logging.StreamHandler({1: sys.stdout, 2: sys.stderr}.get(number or 0, stream))
+    return LogFile(path)
 
 
 def _inherited(path: str | None) -> int | None:

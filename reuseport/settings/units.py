@@ -1,18 +1,23 @@
 """Durations and sizes as operators write them: `30s`, `1h30m`, `250ms`; `512M`, `1GiB`.
 
 Every reader raises ValueError with a sentence that says what to write instead; the caller adds
-where the text came from (a flag, a variable, a key in a file).
+where the text came from (a flag, a variable, a key in a file). What reckons exactly (fractions, decimal) is
+imported by whoever is given something to reckon: every start waits for this module.
 """
 
+from __future__ import annotations
+
 import re
-from decimal import Decimal
-from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 
 # One group per unit, largest first, each at most once: "30m1h" and "5s5s" are typing errors.
 _DURATION = re.compile(rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
-_SECONDS = (Fraction(86400), Fraction(3600), Fraction(60), Fraction(1), Fraction(1, 1000))
+_MILLISECONDS = (86_400_000, 3_600_000, 60_000, 1_000, 1)
 
 _SIZE = re.compile(rf"{_NUMBER} ?(?:([kmgt]?)(?:i?b)?)", re.IGNORECASE)
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -49,6 +54,8 @@ def parse_size(value: str | int) -> int:
     match = _SIZE.fullmatch(text)
     if match is None or isinstance(value, bool):
         raise ValueError(f"{value!r} is not a size: write 512M, 1.5G, 64K or a number of bytes")
+    from fractions import Fraction
+
     number, prefix = match.groups()
     return int(Fraction(number) * _BYTES[prefix.lower()])
 
@@ -56,6 +63,8 @@ def parse_size(value: str | int) -> int:
 def format_duration(seconds: float) -> str:
     """The shortest spelling that `parse_duration` reads back as the same number."""
     if seconds != int(seconds):
+        from decimal import Decimal
+
         # A plain decimal, never an exponent: "1e-07s" is not a duration.
         return f"{Decimal(repr(seconds)):f}s"
     parts = []
@@ -69,6 +78,8 @@ def format_duration(seconds: float) -> str:
 
 def _seconds(value: str | float) -> Fraction | None:
     """The exact number of seconds, or None for what is no duration."""
+    from fractions import Fraction
+
     text = str(value).strip()
     if isinstance(value, bool) or not text:
         return None
@@ -79,6 +90,5 @@ def _seconds(value: str | float) -> Fraction | None:
     match = _DURATION.fullmatch(text)
     if match is None:
         return None
-    return sum(
-        (Fraction(n) * unit for n, unit in zip(match.groups(), _SECONDS, strict=True) if n), Fraction(0)
-    )
+    counts = zip(match.groups(), _MILLISECONDS, strict=True)
+    return sum((Fraction(count) * unit for count, unit in counts if count), Fraction(0)) / 1000

@@ -25,6 +25,7 @@ from reuseport.settings.table import Settings
 _LATER = (
     "asyncio.base_events",
     "concurrent.futures.thread",
+    "hashlib",
     "reuseport.worker.collector",
     "reuseport.worker.control",
     "reuseport.worker.footprint",
@@ -93,7 +94,9 @@ def import_ours(settings: Settings) -> None:
     # What uvicorn's two factories import when they are called.
     loops = ("uvloop", "uvicorn.loops.uvloop") if settings.loop in ("auto", "uvloop") else ()
     sticky = ("reuseport.worker.sticky.movable", "reuseport.worker.sticky.taking_part")
-    ours = sticky if settings.sticky else ()
+    ours = [*(sticky if settings.sticky else ())]
+    if settings.log_config is not None:
+        ours.append("reuseport.logs.operators")
     protocols = (
         *loops,
         LOOP_FACTORIES.get(settings.loop),

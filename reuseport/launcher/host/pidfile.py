@@ -3,14 +3,11 @@
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-
-import psutil
 
 from reuseport.errors import ConfigurationError
 from reuseport.printable import printable
@@ -115,7 +112,7 @@ class PidFile:
             )
 
     def _replace(self, place: int) -> None:
-        temporary = f".{self.path.name}.{secrets.token_hex(8)}"
+        temporary = f".{self.path.name}.{os.urandom(8).hex()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o600, dir_fd=place)
         try:
@@ -135,6 +132,8 @@ def _live_name(pid: int, written_at: float) -> str | None:
     A younger one has only been given the number anew: the port is the lock, and this file need not be one.
     A zombie does not run: it only waits to be reaped.
     """
+    import psutil  # only who has a pid file pays for it
+
     if pid == 0 or not psutil.pid_exists(pid):
         return None
     try:
