@@ -11,6 +11,8 @@ from reuseport.deploy.rendering import File, filled
 from reuseport.kernel.addresses import TCPAddress, UnixAddress, parse_all
 
 _HOMES = (PurePath("/home"), PurePath("/root"), PurePath("/run/user"))
+_TEMPORARY = (PurePath("/tmp"), PurePath("/var/tmp"))  # noqa: S108 - nothing is written there
+_UNSEEN = "# Not from here: /tmp is the service's own, and empty. Generate it where the application is.\n"
 
 
 def systemd(order: Order) -> list[File]:
@@ -25,9 +27,10 @@ def systemd(order: Order) -> list[File]:
         # The manager chooses who we are: so the launcher, too, is nobody.
         "start": for_systemd([*command, order.app, *words(order.typed, {"user", "group"})]),
         "reload": for_systemd([*command, "reload", "--wait"]),
+        "unseen": _UNSEEN if _in(_TEMPORARY, order) else "",
         "directory": str(order.directory).replace("%", "%%"),
         "user": _user(order),
-        "home": "read-only" if _at_home(order) else "yes",
+        "home": "read-only" if _in(_HOMES, order) else "yes",
         "stop": stop.total,
         "sum": stop.sum(),
         "capabilities": "CAP_NET_BIND_SERVICE" if low else "",
@@ -52,10 +55,10 @@ def _user(order: Order) -> str:
     return f"User={user}" if group is None else f"User={user}\nGroup={group}"
 
 
-def _at_home(order: Order) -> bool:
-    """Whether what has to be read lies where ProtectHome=yes would hide it."""
+def _in(hidden: tuple[PurePath, ...], order: Order) -> bool:
+    """Whether what has to be read lies where the unit would hide it."""
     places = (order.directory, PurePath(order.command[0]), PurePath(sys.base_prefix))
-    return any(place.is_relative_to(home) for place in places for home in _HOMES)
+    return any(place.is_relative_to(one) for place in places for one in hidden)
 
 
 def _listen(order: Order) -> str:

@@ -75,7 +75,9 @@ def memory(facts: Facts) -> Line:
         (facts.workers + 1) * each,
         2 * facts.workers * each,
     )
-    said = f"{facts.workers} workers of {size(each)} ({what}) are {size(steady)} of {size(room)}"
+    workers = "1 worker" if facts.workers == 1 else f"{facts.workers} workers"
+    verb = "is" if facts.workers == 1 else "are"
+    said = f"{workers} of {size(each)} ({what}) {verb} {size(steady)} of {size(room)}"
     fewer = f"--workers {max(1, room // each - 1)}"
     if steady > room:
         return Line(topic, Grade.WARN, said, fewer)

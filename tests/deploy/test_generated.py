@@ -21,7 +21,7 @@ import yaml
 from reuseport.cli import cli
 from reuseport.deploy.carried import for_systemd, words
 from reuseport.deploy.kinds import KINDS
-from reuseport.deploy.order import Stop, name_of
+from reuseport.deploy.order import Order, Stop, name_of
 from reuseport.settings.table import DEFAULTS, Settings
 from tests.conftest import Launch
 from tests.papers import blocks, read
@@ -252,6 +252,12 @@ def test_the_unit_carries_what_was_typed_but_who_we_are(tmp_path: Path) -> None:
     assert Path(command).is_absolute()
     assert understood(arguments) == understood([*TYPED])
     assert "\nUser=shop\n" in service
+
+
+@pytest.mark.parametrize(("place", "told"), [("/tmp/try", True), ("/srv/shop", False)])
+def test_the_unit_says_that_it_cannot_see_what_lies_in_tmp(place: str, *, told: bool) -> None:
+    order = Order("shop", Settings(app="shop:app"), {}, ("/usr/bin/reuseport",), Path(place))
+    assert ("Not from here" in KINDS["systemd"](order)[0].text) is told
 
 
 @pytest.mark.parametrize(

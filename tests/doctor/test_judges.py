@@ -124,6 +124,7 @@ CASES: Sequence[tuple[Judge, dict[str, Any], Grade, str, str]] = [
     (room.cpus, {"limits": Limits(4, cpu_quota=1.5)}, Grade.NOTE, "4 workers share 2", "--workers auto"),
     (room.cpus, given(workers="auto"), Grade.GOOD, "by affinity", ""),
     (room.memory, {}, Grade.GOOD, "512M of 16.0G; 1024M at most", ""),
+    (room.memory, {"workers": 1}, Grade.GOOD, "1 worker of 128M (assumed) is 128M", ""),
     (room.memory, {"limits": Limits(4, memory_limit=GIB // 4)}, Grade.WARN, "512M of 256M", "--workers 1"),
     (
         room.memory,
