@@ -47,8 +47,10 @@ def validate(settings: Settings) -> None:
 
 
 def _require_who_can_limit(settings: Settings) -> None:
-    if settings.limit_request_body and settings.http not in ("auto", "httptools"):
-        raise ConfigurationError(f"--limit-request-body needs --http httptools, not --http {settings.http}")
+    if settings.limit_request_body and settings.http not in ("auto", "httptools", "h11"):
+        raise ConfigurationError(
+            f"--limit-request-body needs --http httptools or h11, not --http {settings.http}"
+        )
     if settings.proxy_protocol and settings.http not in ("auto", "httptools", "h11"):
         raise ConfigurationError(
             f"--proxy-protocol needs --http httptools or h11, not --http {settings.http}"

@@ -558,8 +558,8 @@ def test_the_table_documents_every_setting() -> None:
     ("given", "refusal"),
     [
         (
-            {"limit_request_body": 1, "http": "h11"},
-            "--limit-request-body needs --http httptools, not --http h11",
+            {"limit_request_body": 1, "http": "zttp"},
+            "--limit-request-body needs --http httptools or h11, not --http zttp",
         ),
         ({"proxy_protocol": True, "http": "zttp"}, "--proxy-protocol needs --http httptools or h11"),
         ({"max_wait": 1.0, "http": "zttp"}, "--max-wait needs --http httptools or h11, not --http zttp"),

@@ -15,12 +15,20 @@ from tests.whole.odd_requests import PROCESSES, REQUESTS, WEBSOCKETS, Step, play
 Cases = Mapping[str, Sequence[Step]]
 
 
+UNLIMITED = ("--limit-request-head", "none", "--limit-request-fields", "none")
+BETTER = {
+    # What it takes for the next request, we take for the body that it is (test_declined.py).
+    "httptools": {"post that upgrades"},
+    # The other parser refuses it for both of us (test_bounded.py).
+    "h11": {"chunked and a length"},
+}
+
+
 @pytest.mark.parametrize("http", ["httptools", "h11"])
 def test_odd_requests_are_answered_alike(http: str, launch: Launch) -> None:
     # Beyond the limits of ours, which uvicorn has not, we answer otherwise (test_heads.py).
     both = served(launch, "--http", http, unlimited=True)
-    # What it takes for the next request, we take for the body that it is (test_declined.py).
-    better = {"post that upgrades"} if http == "httptools" else set()
+    better = BETTER[http]
     cases = {name: steps for name, steps in REQUESTS.items() if name not in better}
     assert len(cases) == len(REQUESTS) - len(better)
     assert list(differences(both, cases)) == []
@@ -38,7 +46,7 @@ def test_processes_of_an_application_are_its_own(launch: Launch) -> None:
 def served(launch: Launch, *flags: str, unlimited: bool = False) -> tuple[int, int]:
     """The ports of uvicorn and of ours, with the same application."""
     theirs = launch("odd:app", *flags, module="uvicorn")
-    ours = launch("odd:app", *flags, *(("--limit-request-head", "none") if unlimited else ()))
+    ours = launch("odd:app", *flags, *(UNLIMITED if unlimited else ()))
     ports = theirs.port, ours.port
     # uvicorn tells of its workers' start before they listen.
     wait_until(lambda: all(map(listening, ports)))

@@ -9,6 +9,8 @@ head          the head of a response, checked and encoded
 ready         what `send` returns when there is nothing to wait for
 forwarded     what a trusted proxy says of its client
 by_h11        the one behind h11, through uvicorn's request cycles
+watching      h11 with limits
+declined      a request whose upgrade is not to be, behind httptools
 bearing       what that waits for and how much it takes; whether it can go elsewhere
 kept          what both do between two requests, and with clients that are turned away
 keeping       who has been waited for long enough: one look at all connections

@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import h11
+from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.utils import is_ssl
 
@@ -29,6 +30,7 @@ from reuseport.worker.protocol.kept import Kept, quiet
 from reuseport.worker.protocol.lateness import late, too_late
 from reuseport.worker.protocol.load import Load
 from reuseport.worker.protocol.state import State
+from reuseport.worker.protocol.watching import Watching
 
 
 class FirstTask:
@@ -73,6 +75,8 @@ class TransferableH11(Kept, H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         H11Protocol.__init__(self, config, server_state, app_state, _loop)
+        most = config.h11_max_incomplete_event_size
+        self.conn = Watching(DEFAULT_MAX_INCOMPLETE_EVENT_SIZE if most is None else most, server_state.limits)
         self.keeping = server_state.shared_with(config, self.loop).keeping
         # Request cycles get it from here, and call nothing but `info`.
         self.access_logger = server_state.access_log or self.access_logger
@@ -104,9 +108,10 @@ class TransferableH11(Kept, H11Protocol):
     def send_400_response(self, msg: str) -> None:
         # uvicorn says 400 to everything; h11 knows better when a head is too large for it.
         hint = getattr(sys.exc_info()[1], "error_status_hint", 400)
-        if hint == 431 and self.server_state.limits.head_size:
-            self.server_state.requests.turn_away(Desk.HEAD_TOO_LARGE)
-            self.refuse(431)
+        limits = self.server_state.limits
+        if hint == 413 or (hint == 431 and (limits.head_size or limits.fields)):
+            self.server_state.requests.turn_away(Desk.BODY_TOO_LARGE if hint == 413 else Desk.HEAD_TOO_LARGE)
+            self.refuse(hint)
             return
         self.server_state.requests.answer(400)
         super().send_400_response(msg)

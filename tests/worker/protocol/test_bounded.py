@@ -84,9 +84,45 @@ def test_a_body_at_the_limit_is_taken_and_beyond_it_refused(length: int, chunked
     asyncio.run(go())
 
 
-def test_who_announces_too_much_need_not_send_it() -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("length", [0, MOST, MOST + 1, 50 * MOST])
+def test_behind_h11_the_limit_is_the_same(length: int, chunked: bool) -> None:
     async def go() -> None:
-        async with bounded(App(), body_size=MOST) as served, await served.connect() as client:
+        app = App()
+        async with bounded(app, "h11", body_size=MOST) as served:
+            for before in (b"", post(MOST)):
+                async with await served.connect() as client:
+                    if before:
+                        assert await client.ask(before) == 200
+                    taken = length <= MOST
+                    assert await client.ask(post(length, chunked=chunked)) == (200 if taken else 413)
+                    if not taken:
+                        assert await client.rest() == b""
+            assert served.turned_away == ({} if taken else {"body_too_large": 2})
+            await served.idle()
+            # What says beforehand that it is too much it never hears of.
+            assert app.heard.count("http.disconnect") == (2 if not taken and chunked else 0)
+
+    asyncio.run(go())
+
+
+@parsers
+def test_a_body_that_ends_in_two_ways_is_refused(http: str) -> None:
+    async def go() -> None:
+        app = App()
+        async with bounded(app, http) as served, await served.connect() as client:
+            both = request("/", "POST", "Content-Length: 4", "Transfer-Encoding: chunked")
+            assert await client.ask(both + b"0\r\n\r\n" + request("/hidden")) == 400
+            await client.rest()
+            assert app.asked == []
+
+    asyncio.run(go())
+
+
+@parsers
+def test_who_announces_too_much_need_not_send_it(http: str) -> None:
+    async def go() -> None:
+        async with bounded(App(), http, body_size=MOST) as served, await served.connect() as client:
             asks = request("/", "POST", f"Content-Length: {MOST + 1}", "Expect: 100-continue")
             assert await client.ask(asks) == 413
 

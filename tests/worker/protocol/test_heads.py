@@ -80,6 +80,18 @@ def test_a_head_at_the_limit_is_served_and_beyond_it_refused(
     asyncio.run(go())
 
 
+def test_behind_h11_fields_are_counted_as_well() -> None:
+    async def go() -> None:
+        async with Served(App(), "h11", LIMITS) as served:
+            for data, status in ((many(FIELDS), 200), (many(FIELDS + 1), 431), (many(50 * FIELDS), 431)):
+                async with await served.connect() as client:
+                    assert await client.ask(data) == status
+            assert served.turned_away == {"head_too_large": 2}
+            await served.idle()
+
+    asyncio.run(go())
+
+
 @parsers
 def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(http: str) -> None:
     async def go() -> None:
