@@ -79,6 +79,13 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+def learn(alphabet: Alphabet[Said]) -> None:
+    """How to read each of its messages: whoever is forked from us need not find out."""
+    kinds: Iterable[Any] = alphabet.kinds.values()
+    for kind in kinds:
+        _readers(kind)
+
+
 # ── one field ─────────────────────────────────────────────────────────────────────────────────────────
 
 Reader: TypeAlias = Callable[[Any, int], Any]

@@ -145,6 +145,9 @@ def _preload(shared: Shared, channel: Channel[ToMold]) -> None:
 
 def _prepared(channel: Channel[ToMold]) -> None:
     """What is here is for all workers, and stays where it is."""
+    from reuseport.mold.learning import learn
+
+    learn()
     gc.collect()
     gc.freeze()
     channel.send(Prepared())

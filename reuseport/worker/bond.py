@@ -23,6 +23,7 @@ import threading
 from reuseport.signals import shown_by_main
 
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def tie(launcher: int) -> None:
@@ -68,6 +69,5 @@ class Watch:
 
 
 def _set_death_signal(number: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
+    if _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
