@@ -33,7 +33,8 @@ NOT_EXECUTED = 3
 
 _DOES_WITHOUT = ("--no-mold", "-u", "--user", "-g", "--group", "-h", "--help", "--version")
 """What a word begins with that asks for no mold, or for one that is not executed yet."""
-_VARIABLES = ("REUSEPORT_MOLD", "REUSEPORT_USER", "REUSEPORT_GROUP")
+VARIABLES = ("REUSEPORT_MOLD", "REUSEPORT_USER", "REUSEPORT_GROUP")
+"""Whatever they say, the settings are read first."""
 
 
 class HeadStart:
@@ -88,7 +89,7 @@ def is_plain(words: Sequence[str], environment: Mapping[str, str]) -> bool:
         ":" in app
         and not app.startswith("-")
         and not any(word.startswith(_DOES_WITHOUT) for word in words)
-        and not any(name in environment for name in _VARIABLES)
+        and not any(name in environment for name in VARIABLES)
     )
 
 

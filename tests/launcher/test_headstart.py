@@ -19,6 +19,13 @@ from tests.conftest import PATIENCE, Launch, survivors
 PLAIN = ["shop:app", "--workers", "4"]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the environment either, where all tests run without molds."""
+    for name in headstart.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.mark.parametrize(
     ("words", "variables", "plain"),
     [
