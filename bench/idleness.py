@@ -71,12 +71,13 @@ def main() -> None:
     flags = ("reuseport.demo:app", "--balance", arguments.balance, "--no-access-log", "--no-control")
     costs, wakes = [], []
     for number in range(arguments.rounds):
-        without_it = (*flags, FEATURES[arguments.feature])
+        both = [flags, (*flags, FEATURES[arguments.feature])]
+        # Who is started first is not always the same: two alike differ by that, too.
         with (
-            reuseport(arguments.workers, *flags) as one,
-            reuseport(arguments.workers, *without_it) as other,
+            reuseport(arguments.workers, *both[number % 2]) as one,
+            reuseport(arguments.workers, *both[1 - number % 2]) as other,
         ):
-            ours, theirs = Account(one), Account(other)
+            ours, theirs = (Account(one), Account(other))[:: 1 - 2 * (number % 2)]
             for account in (ours, theirs):
                 account.load(arguments.clients, LOADS[arguments.load])
                 account.forget()

@@ -12,6 +12,10 @@ until it has turned and nobody waits, or somebody is accepted after all: nobody 
 has woken nobody but us for him. Then the next one, as soon as the one before has asked: who is accepted and
 does not get his turn would be worse off than in a queue.
 
+Meanwhile we do not listen there, and where we are woken in vain too often, not for a while longer: siblings
+that are always busy, each time for a moment, would have us wake for many connections. Who comes then wakes
+somebody else, or is found when we listen again.
+
 Left alone, whatever we do: who waits is in the sibling's own queue, and the launcher has it fostered.
 """
 
@@ -38,6 +42,8 @@ AGAIN = 0.003
 """Seconds until the next look at one that may only wait for a CPU: it was woken for somebody else."""
 REST = 0.02
 """The same for one without work, which nothing of ours keeps from turning."""
+VAIN, AT_ONCE = 20.0, 10.0
+"""Times a second that we let ourselves be woken in vain, in the long run; and how often more at once."""
 LOOKS = 3
 """At who turns and still leaves somebody waiting; then that one is ours."""
 TURNS = 5
@@ -57,6 +63,7 @@ class _Sibling:
         self.ear = ear
         self.looks = 0
         """Since somebody was found waiting; 0: nobody was."""
+        self.listens = False
         self.turns = TURNS
         """Of the loop, left for whom we have accepted to ask before the next one is."""
         self.stuck = 0
@@ -76,6 +83,7 @@ class Stealing:
         self._limit = limit
         self._siblings: dict[int, _Sibling] = {}
         self._epoll: int | None = None
+        self._credit, self._credited_at = AT_ONCE, 0.0
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """In this loop, if we know how it waits, and if siblings are to accept for each other at all."""
@@ -101,12 +109,27 @@ class Stealing:
             return
         sibling = self._siblings[slot] = _Sibling(slot, listeners, ear)
         self._loop.add_reader(ear, self._on_waiting, sibling)
+        self._listen(sibling)
+
+    def _listen(self, sibling: _Sibling) -> None:
+        """Be told of who comes from now on, and of who waits already. Once or often."""
+        sibling.looks = 0
+        if self._epoll is None or sibling.listens or self._siblings.get(sibling.slot) is not sibling:
+            return
+        sibling.listens = True
         try:
-            for listener in listeners:
-                wait_alone(self._epoll, listener.fileno(), ear, once=True)
+            for listener in sibling.listeners:
+                wait_alone(self._epoll, listener.fileno(), sibling.ear, once=True)
         except OSError as error:
-            self._leave(slot)
+            self._leave(sibling.slot)
             self._cannot((), error)
+
+    def _be_deaf(self, sibling: _Sibling) -> None:
+        """Be told of nobody until we `_listen`. Once or often."""
+        if self._epoll is not None and sibling.listens:
+            for listener in sibling.listeners:
+                wait_no_more(self._epoll, listener.fileno())
+        sibling.listens = False
 
     def _cannot(self, listeners: Iterable[socket.socket], error: OSError) -> None:
         for listener in listeners:
@@ -138,9 +161,7 @@ class Stealing:
         sibling = self._siblings.pop(slot, None)
         if sibling is None:
             return ()
-        if self._epoll is not None:
-            for listener in sibling.listeners:
-                wait_no_more(self._epoll, listener.fileno())
+        self._be_deaf(sibling)
         self._loop.remove_reader(sibling.ear)
         os.close(sibling.ear)
         return sibling.listeners
@@ -164,19 +185,35 @@ class Stealing:
                 sibling.stuck = pulse
             if pulse != sibling.stuck and sibling.looks < LOOKS:
                 if before is None or self._waiting(sibling):
+                    self._be_deaf(sibling)
                     self._loop.call_later(AGAIN if load else REST, self._look, sibling, pulse)
                 else:
-                    sibling.looks = 0
+                    self._come_to_nothing(sibling)
                 return
         if sibling.turns and self._server.server_state.load.expects:
             sibling.turns -= 1
             sibling.looks -= 1
             self._loop.call_soon(self._look, sibling, before)
             return
-        sibling.looks, sibling.turns = 0, TURNS
+        sibling.turns = TURNS
         if not self._at_limit() and self._accept(sibling):
+            self._credit = AT_ONCE
             sibling.looks = 1
             self._loop.call_soon(self._look, sibling, None)
+        else:
+            self._come_to_nothing(sibling)
+
+    def _come_to_nothing(self, sibling: _Sibling) -> None:
+        """Nobody is ours here. Listen again, if that is the rule a while later: then all siblings in turn."""
+        now = self._loop.time()
+        self._credit = min(AT_ONCE, self._credit + (now - self._credited_at) * VAIN) - 1
+        self._credited_at = now
+        if self._credit >= 0:
+            self._listen(sibling)
+        else:
+            self._credit = 0.0
+            self._be_deaf(sibling)
+            self._loop.call_later(len(self._siblings) / VAIN, self._listen, sibling)
 
     def _told(self, slot: int) -> tuple[int, int] | None:
         """Heartbeat and load of the slot's worker; None where none serves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -15,7 +16,7 @@ import pytest
 import uvloop
 
 from reuseport.scoreboard import Desk, Scoreboard, SlotWord
-from reuseport.worker.stealing import MOST, REST, Stealing
+from reuseport.worker.stealing import AT_ONCE, MOST, REST, VAIN, Stealing
 from tests.worker.served import Client, Served
 
 OURS, THEIRS = 0, 1
@@ -121,6 +122,41 @@ def test_who_turns_gets_its_own(run: Run) -> None:
                 assert two.stolen == 0
                 accepted.close()
                 assert await client.rest() == b""
+
+    run(scenario())
+
+
+def test_who_is_busy_for_moments_wakes_us_rarely(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[float] = []
+    on_waiting = Stealing._on_waiting
+
+    def counted(stealing: Stealing, sibling: Any) -> None:
+        woken.append(time.monotonic())
+        on_waiting(stealing, sibling)
+
+    monkeypatch.setattr(Stealing, "_on_waiting", counted)
+
+    async def scenario() -> None:
+        async with pair() as two:
+            end = time.monotonic() + 0.5
+            connections = 0
+            while time.monotonic() < end:
+                two.says(age=TURNS, load=1)
+                with socket.create_connection(two.theirs.getsockname()):
+                    await asyncio.sleep(0)
+                    with contextlib.suppress(BlockingIOError):
+                        two.theirs.accept()[0].close()
+                    # Now our next look finds nobody, if it does not come in the one turn above.
+                    await two.turns(0.0005)
+                connections += 1
+            # Nearly each would, or one in 3 ms. The clock is that of a machine that may be slow.
+            assert AT_ONCE < len(woken) <= AT_ONCE + 2 * VAIN < connections
+            # It is blocked all of a sudden, and whoever comes is ours, if not at once.
+            before = two.stolen
+            two.says(age=0.05, load=1)
+            async with await two.connect() as client:
+                assert await client.ask(GET) == 200
+            assert two.stolen == before + 1
 
     run(scenario())
 
