@@ -16,7 +16,7 @@ from pathlib import Path
 from reuseport import runtime
 from reuseport.client.control import Control, DeniedError, GoneError, SilentError, user_name
 from reuseport.client.text import clean, columns
-from reuseport.errors import AbsentError, ConfigurationError
+from reuseport.errors import AbsentError, ConfigurationError, UndoneError
 from reuseport.instance import Status
 
 HOW = "choose one with --pid, --pid-file, --port or --control"
@@ -34,11 +34,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A socket that somebody listens at. `why`: it cannot be asked, in words."""
+    """A socket that somebody listens at. `why`: there is no status, in words; `answers`: it says so itself."""
 
     control: Control
     status: Status | None
     why: str = ""
+    answers: bool = False
 
 
 def chosen(choice: Choice) -> Control:
@@ -60,7 +61,7 @@ def chosen(choice: Choice) -> Control:
 def _the_only(found: list[Found]) -> Control:
     if len(found) > 1:
         raise ConfigurationError(f"several launchers run here; {HOW}:\n{_listed(found)}")
-    if found and found[0].status is not None:
+    if found and (found[0].status is not None or found[0].answers):
         return found[0].control
     places = " or ".join(str(directory) for directory in _directories())
     if found:
@@ -77,7 +78,7 @@ def _with_pid(pid: int) -> Control:
     others = [path for path in _of_process(pid) if path not in named]
     reasons = []
     for found in _asked([*named, *others]):
-        if found.status is None:
+        if found.status is None and not found.answers:
             reasons.append(found.why)
         elif found.control.may_act():
             return found.control
@@ -154,6 +155,9 @@ def _asked(paths: Iterable[Path]) -> Iterator[Found]:
             continue
         except (SilentError, DeniedError) as error:
             yield Found(control, None, str(error))
+        except UndoneError as error:
+            # Not well, and perhaps not the one that is meant; if it is, it says so once more.
+            yield Found(control, None, str(error), answers=True)
         except (KeyError, ConfigurationError):
             continue
         else:

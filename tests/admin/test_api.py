@@ -295,11 +295,12 @@ def test_a_head_that_is_too_long(served: Served) -> None:
 
 def test_records_that_no_utf8_can_hold(launch: Launch, tmp_path: Path) -> None:
     """Python keeps the bytes of a file's name that are no text as surrogates."""
-    served = serve(launch, tmp_path, "--app-dir", str(tmp_path), app="fragment:app", ready=False)
+    (tmp_path / "fragment.py").write_text("async def app(scope, receive, send): raise ValueError")
+    served = serve(launch, tmp_path, "--app-dir", str(tmp_path), app="fragment:app")
     (tmp_path / "fragment.py").write_text("raise RuntimeError('\\udcff')")
-    answer = served.ask("/api/v1/events")
-    assert answer.status == 200
-    served.server.wait()
+    served.server.signal(signal.SIGHUP)
+    served.server.wait_for("reload to generation 2 aborted")
+    assert served.ask("/api/v1/events").status == 200
 
 
 def test_the_pid_of_a_killed_worker_is_replaced(served: Served) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.admin.asking import Control, admin_port
 from tests.conftest import APPS, PATIENCE, Launch, Launched
 from tests.whole.clients import client, environment
+from tests.whole.console import Console
 from tests.whole.lines import wait_until
 from tests.whole.modules import Shop
 
@@ -164,3 +165,19 @@ def test_a_bad_moment_does_not_close_the_doors(launch: Launch, tmp_path: Path) -
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
         wait_until(lambda: control.ask("GET", "/api/v1/status")[0] == 200)
     assert server.stop() == 0
+
+
+def test_one_that_is_not_well_is_in_nobodys_way(launch: Launch, tmp_path: Path) -> None:
+    console = Console(tmp_path / "run")
+    (tmp_path / "broken").write_text("starlette.routing")
+    broken = {**AUDITED, "TEST_BROKEN": str(tmp_path / "broken"), **console.env}
+    ill = launch("plain:app", "--workers", "1", env=broken).ready(1)
+    ill.wait_for(COULD_NOT)
+    for how in ((), ("--pid", str(ill.pid))):
+        refused = console.run("status", *how)
+        assert (refused.returncode, "half installed" in refused.stderr) == (1, True), refused.stderr
+    well = launch("plain:app", "--workers", "1", env=console.env).ready(1)
+    assert f"launcher pid {well.pid}," in console.does("status", "--port", str(well.port))
+    several = console.run("status")
+    assert (several.returncode, "half installed" in several.stderr) == (2, True), several.stderr
+    assert (ill.stop(), well.stop()) == (0, 0)
