@@ -34,7 +34,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A socket that somebody listens at. `why`: there is no status, in words; `answers`: it says so itself."""
+    """A socket that somebody listens at. `why`: it has no status, in words; `answers`: it says so itself."""
 
     control: Control
     status: Status | None
