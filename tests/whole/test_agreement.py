@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.admin.asking import Control
 from tests.conftest import Launch
 from tests.whole.lines import GET, Lines, Load, queued, stop_process, wait_until
+from tests.whole.traffic import wait_for_lines
 
 DEATHS = 10
 REQUESTS = 10_000
@@ -131,7 +132,7 @@ def test_history_log_and_status_say_the_same(launch: Launch) -> None:
     server.wait_for(r"slot 1 is ready \(generation 2, .*, reason: crash\)")
     for record in control.events():
         if record["level"] != "debug":
-            assert server.count(rf"launcher: {re.escape(record['text'])}$") >= 1, record
+            wait_for_lines(server, rf"launcher: {re.escape(record['text'])}$", 1)
     kinds = [record["kind"] for record in control.events()]
     for kind in ("starting", "ready", "all_ready", "reload_begun", "exited", "reload_done", "crashed"):
         assert kind in kinds

@@ -153,9 +153,14 @@ def start(launch: Launch, workers: int, *flags: str) -> Launched:
     where other tests use the CPUs up.
     """
     server = launch("laborious:app", "--workers", str(workers), *HASH, *flags).ready(workers)
+    stand_back(server)
+    return server
+
+
+def stand_back(server: Launched) -> None:
+    """Have all its workers do so, also those that are new."""
     for pid in server.workers().values():
         os.setpriority(os.PRIO_PROCESS, pid, LATER)
-    return server
 
 
 @LOOPS
@@ -220,12 +225,16 @@ def test_a_worker_that_dies_takes_only_what_it_has(launch: Launch, who: str) -> 
         doomed = first if who == "gives" else next(c.slot for c in pool.clients if c.slot != first)
         os.kill(server.workers()[doomed], signal.SIGKILL)
         server.wait_for(f"slot {doomed} is ready .* reason: crash")
+        stand_back(server)
         pool.wait_for_more(20)
         assert 0 < len(pool.errors()) < 16
         # One that it had just been given was answered last by who gave it.
         assert {client.slot for client in pool.clients if client.error} <= {doomed, first}
         # It may have had nearly all.
-        wait_until(lambda: len(pool.counts()) == min(4, 16 - len(pool.errors())))
+        wait_until(
+            lambda: len(pool.counts()) == min(4, 16 - len(pool.errors())),
+            lambda: (pool.counts(), pool.errors()),
+        )
     assert server.stop() == 0
 
 

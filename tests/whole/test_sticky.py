@@ -373,9 +373,15 @@ def test_scaling_moves_few(launch: Launch) -> None:
         def served_by() -> dict[str, str]:
             return {key: str(visit(line, key).who["slot"]) for key in map(str, range(300))}
 
-        # Who could not be moved in that moment, on a busy machine, is served where it is.
-        before = served_by()
-        wait_until(lambda: served_by() == before)
+        before: dict[str, str] = {}
+
+        def settled() -> bool:
+            """As a moment ago: who could not be moved then, on a busy machine, was served where it was."""
+            last = dict(before)
+            before.update(served_by())
+            return before == last
+
+        wait_until(settled)
         known = opened(server, lines)
         server.signal(signal.SIGTTIN)
         server.wait_for("slot 3 is ready")
