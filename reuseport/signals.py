@@ -21,6 +21,9 @@ A worker is executed with them blocked, and unblocks them when it has set handle
 one that just starts.
 """
 
+HEARD = frozenset({signal.SIGTERM, signal.SIGCHLD, *GROUP_SIGNALS})
+"""What the launcher acts on."""
+
 STACKS_SIGNAL: int = signal.SIGRTMIN + 5
 """A worker dumps the stacks of all its threads, as soon as it executes Python, and goes on. A real-time
 signal, because applications use the others, and not the first few, which libraries take. Blocked, too, until

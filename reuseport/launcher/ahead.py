@@ -15,12 +15,9 @@ import signal
 from collections.abc import Iterator
 
 from reuseport.launcher.execution import refuse_what_does_not_fit
-from reuseport.launcher.headstart import FIRST_GENERATION, HeadStart
+from reuseport.launcher.headstart import FIRST_GENERATION, MOMENT, HeadStart
 from reuseport.launcher.mold import Mold
 from reuseport.settings.table import Settings
-
-MOMENT = 1.0
-"""Seconds in which one that was sent SIGKILL is gone, unless the kernel holds it."""
 
 
 @contextlib.contextmanager

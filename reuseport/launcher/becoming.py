@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Set
+import sys
+from collections.abc import Callable, Mapping, Set
 
 from reuseport import surroundings
+from reuseport.signals import HEARD
 
 # Of a process, at most: fs.nr_open (Documentation/admin-guide/sysctl/fs.rst), unless somebody has raised it.
 _MOST_DESCRIPTORS = 1024 * 1024
@@ -36,6 +38,35 @@ FIRST_LINES = (
     "sys.path[:] = [it['home'], *it['own']]; "
     "from reuseport.worker.afresh import run; run(it, sys.argv.pop(1))"
 )
+
+
+def copied(become: Callable[[Set[int]], object]) -> tuple[int, int]:
+    """A copy of the launcher that becomes somebody else at once: its pid, and its pidfd, the caller's.
+
+    `become` is told the signals that whoever started us had blocked. Raises OSError (fork(2), pidfd_open(2)).
+    """
+    # All, until the copy has no handler of ours any more.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            become(held - HEARD)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        # Nobody could ever stop it.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+
+
+def command_of(module: str, agreement: str, channel: int, launcher: int) -> list[str]:
+    """What executes a module of ours, with what each of them is told (worker/begin.py)."""
+    interpreter = [] if surroundings.is_frozen() else [*surroundings.flags(), "-c", FIRST_LINES]
+    ends = ["--agreement", agreement, "--channel", str(channel), "--launcher", str(launcher)]
+    return [sys.executable, *interpreter, module, *ends]
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,6 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,8 +23,13 @@ from reuseport import surroundings
 from reuseport.agreement import AGREEMENT
 from reuseport.channel import Channel
 from reuseport.errors import ConfigurationError
-from reuseport.launcher.becoming import FIRST_LINES, go_back, let_go_of_descriptors, let_go_of_signals
-from reuseport.launcher.siginfo import HEARD
+from reuseport.launcher.becoming import (
+    command_of,
+    copied,
+    go_back,
+    let_go_of_descriptors,
+    let_go_of_signals,
+)
 from reuseport.messages import PACKET, TO_WORKER, Failed
 from reuseport.settings.table import Settings
 from reuseport.signals import GLANCE_SIGNAL, GROUP_SIGNALS, STACKS_SIGNAL
@@ -43,10 +47,13 @@ _MAX_ARG_STRLEN = 32 * 4096
 class Execution:
     """A process from its fork until it is reaped, exactly once. Owns its pidfd until `close`."""
 
-    def __init__(self, pid: int) -> None:
-        """`pid` is not reaped yet, so it is this process and no other. Raises OSError (pidfd_open(2))."""
+    def __init__(self, pid: int, pidfd: int | None = None) -> None:
+        """`pid` is not reaped yet, so it is this process and no other; `pidfd` is ours, if there is one.
+
+        Raises OSError (pidfd_open(2)).
+        """
         self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
+        self.pidfd = os.pidfd_open(pid) if pidfd is None else pidfd
         self.closed = False
         self._status: int | None = None
 
@@ -131,9 +138,7 @@ def execute(
     environment = {**environment, **surroundings.given.encoded()}
     if identity is not None:
         environment.update(identity.environment())
-    ends = ["--agreement", AGREEMENT, "--channel", str(channel.fileno()), "--launcher", str(os.getpid())]
-    interpreter = [] if surroundings.is_frozen() else [*surroundings.flags(), "-c", FIRST_LINES]
-    command = [sys.executable, *interpreter, module, *ends, *arguments]
+    command = [*command_of(module, AGREEMENT, channel.fileno(), os.getpid()), *arguments]
 
     def become(held: Set[int]) -> NoReturn:
         blocked = {*held, *GROUP_SIGNALS, STACKS_SIGNAL, GLANCE_SIGNAL}
@@ -143,24 +148,8 @@ def execute(
 
 
 def forked(become: Callable[[Set[int]], NoReturn]) -> Execution:
-    """A copy of the launcher that becomes somebody else at once; `become` is told the signals that whoever
-    started us had blocked. Raises OSError (fork(2), pidfd_open(2)).
-    """
-    # All, until the copy has no handler of ours any more.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = os.fork()
-        if pid == 0:
-            become(held - HEARD)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    try:
-        return Execution(pid)
-    except OSError:
-        # Without a pidfd nobody would see its end. It has served nobody yet.
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
+    """As `copied`."""
+    return Execution(*copied(become))
 
 
 def _become(

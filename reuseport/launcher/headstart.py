@@ -13,21 +13,24 @@ from __future__ import annotations
 
 import _socket
 import os
+import select
 import signal
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from reuseport import surroundings
 from reuseport.launcher.becoming import (
-    FIRST_LINES,
+    command_of,
+    copied,
     go_back,
     let_go_of_descriptors,
     let_go_of_signals,
     worker_environment,
 )
-from reuseport.signals import GLANCE_SIGNAL, GROUP_SIGNALS, STACKS_SIGNAL
+from reuseport.signals import GLANCE_SIGNAL, GROUP_SIGNALS, HEARD, STACKS_SIGNAL
 
 FIRST_GENERATION = 1
+LATER = "later"
+"""Instead of an agreement, for the mold (mold/__main__.py)."""
 NOT_EXECUTED = 3
 """The exit status then. It is told of like the end of any mold, and workers are executed instead."""
 
@@ -37,26 +40,36 @@ VARIABLES = ("REUSEPORT_MOLD", "REUSEPORT_USER", "REUSEPORT_GROUP")
 """Whatever they say, the settings are read first."""
 
 
+MOMENT = 1.0
+"""Seconds in which it is gone, unless the kernel holds it."""
+
+
 class HeadStart:
     """A mold that has begun, whose process and end of the channel are ours until somebody takes them."""
 
-    def __init__(self, pid: int, end: _socket.socket) -> None:
+    def __init__(self, pid: int, pidfd: int, end: _socket.socket) -> None:
         self.pid = pid
+        self._pidfd = pidfd
         self._end = end
-        self._taken = False
+        self._ours = True
 
-    def take(self) -> int:
-        """From now on both are the caller's: the descriptor of our end."""
-        self._taken = True
-        return self._end.detach()
+    def take(self) -> tuple[int, int]:
+        """From now on it is the caller's: its pidfd, and our end of the channel."""
+        self._ours = False
+        return self._pidfd, self._end.detach()
 
     def end(self) -> None:
-        """End it, unless it was taken."""
-        if not self._taken:
-            self._taken = True
-            self._end.close()
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        """End it, unless it was taken. Once or often, and before anybody else reaps children."""
+        if not self._ours:
+            return
+        self._ours = False
+        self._end.close()
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        gone = select.poll()
+        gone.register(self._pidfd, select.POLLIN)
+        if gone.poll(1000 * MOMENT):
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+        os.close(self._pidfd)
 
 
 def begun(words: Sequence[str]) -> HeadStart | None:
@@ -67,19 +80,14 @@ def begun(words: Sequence[str]) -> HeadStart | None:
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     except OSError:
         return None
-    # All, until the copy has no handler of ours any more.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        pid = os.fork()
-        if pid == 0:
-            _become(theirs, held)
+        pid, pidfd = copied(lambda held: _become(theirs, held))
     except OSError:
         ours.close()
         return None
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         theirs.close()
-    return HeadStart(pid, ours)
+    return HeadStart(pid, pidfd, ours)
 
 
 def is_plain(words: Sequence[str], environment: Mapping[str, str]) -> bool:
@@ -93,24 +101,22 @@ def is_plain(words: Sequence[str], environment: Mapping[str, str]) -> bool:
     )
 
 
-def _become(end: _socket.socket, held: set[int]) -> None:
+def _become(end: _socket.socket, held: Set[int]) -> None:
     """In the new process: be the interpreter. Never returns."""
     try:
-        # What the launcher acts on, or has others act on: ignored or blocked by who started us, it is neither
-        # there (siginfo.hold), nor in what it executes.
-        heard = {*GROUP_SIGNALS, signal.SIGTERM, signal.SIGCHLD}
-        for number in heard:
+        # What the launcher acts on, or has others act on: ignored by who started us, it is so no more
+        # (siginfo.hold), nor in what it executes.
+        for number in HEARD:
             signal.signal(number, signal.SIG_DFL)
-        let_go_of_signals({*(held - heard), *GROUP_SIGNALS, STACKS_SIGNAL, GLANCE_SIGNAL})
+        let_go_of_signals({*held, *GROUP_SIGNALS, STACKS_SIGNAL, GLANCE_SIGNAL})
         let_go_of_descriptors(end.fileno())
         go_back()
         os.set_inheritable(end.fileno(), True)
         variables = {**worker_environment(os.environ), **surroundings.given.encoded()}
         variables["REUSEPORT_GENERATION"] = str(FIRST_GENERATION)
-        ends = ["--agreement", "later", "--channel", str(end.fileno()), "--launcher", str(os.getppid())]
         # This imports, and may: there is no other thread yet (surroundings.begin_alone).
-        interpreter = [sys.executable, *surroundings.flags(), "-c", FIRST_LINES]
-        os.execve(sys.executable, [*interpreter, "reuseport.mold", *ends], variables)  # noqa: S606 - ours
+        command = command_of("reuseport.mold", LATER, end.fileno(), os.getppid())
+        os.execve(command[0], command, variables)  # noqa: S606 - our own interpreter
     except OSError:
         pass  # it is executed again, or its workers are, and whatever is wrong is told then
     finally:

@@ -60,11 +60,16 @@ class Mold:
             undo.pop_all()
 
     def _adopt(self, begun: HeadStart) -> None:
-        self.execution = Execution(begun.pid)
-        end = socket.socket(fileno=begun.take())
-        give_room(end)
-        with contextlib.suppress(BrokenPipeError):  # it is gone, as its pidfd says
-            end.send(AGREEMENT.encode())
+        pidfd, fd = begun.take()
+        end = socket.socket(fileno=fd)
+        self.execution = Execution(begun.pid, pidfd)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.execution.end, 0.0)
+            undo.callback(end.close)
+            give_room(end)
+            with contextlib.suppress(BrokenPipeError):  # it is gone, as its pidfd says
+                end.send(AGREEMENT.encode())
+            undo.pop_all()
         self.channel = Channel(end, FROM_MOLD)
 
     def preload(self) -> None:

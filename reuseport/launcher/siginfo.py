@@ -17,20 +17,8 @@ import signal
 import struct
 from dataclasses import dataclass
 
-HEARD = frozenset(
-    {
-        signal.SIGTERM,
-        signal.SIGINT,
-        signal.SIGQUIT,
-        signal.SIGHUP,
-        signal.SIGTTIN,
-        signal.SIGTTOU,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGCHLD,
-    }
-)
-"""What the launcher acts on."""
+from reuseport.signals import HEARD
+
 FROM_TERMINAL = frozenset({signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP})
 """What the kernel sends for a terminal: one of our group reads or writes in the background, or it is gone."""
 

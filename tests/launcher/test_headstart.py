@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import select
 import socket
 
@@ -53,8 +55,8 @@ def answer(agreement: str) -> FromMold:
     """What one says that is told this and then to prepare."""
     begun = headstart.begun(PLAIN)
     assert begun is not None
-    execution = Execution(begun.pid)
-    end = socket.socket(fileno=begun.take())
+    pidfd, fd = begun.take()
+    execution, end = Execution(begun.pid, pidfd), socket.socket(fileno=fd)
     end.send(agreement.encode())
     channel = Channel(end, FROM_MOLD)
     try:
@@ -83,6 +85,20 @@ def test_one_that_nobody_takes_is_gone() -> None:
     begun.end()
     assert not psutil.pid_exists(begun.pid)
     begun.end()  # and that may be said again
+
+
+def test_without_a_descriptor_for_it_there_is_none_and_nobody_is_left() -> None:
+    before = psutil.Process().children()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    # Two, for the channel's ends.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, hard))
+    try:
+        assert headstart.begun(PLAIN) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert psutil.Process().children() == before
 
 
 @pytest.mark.parametrize("wrong", ["--no-such-flag", "--workers=none", "--ssl-certfile=/nowhere"])

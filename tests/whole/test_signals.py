@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reuseport.launcher.siginfo import HEARD
+from reuseport.signals import HEARD
 from tests.conftest import APPS, PATIENCE, Launch
 from tests.whole.clients import environment, kept_port
 from tests.whole.lines import wait_until
