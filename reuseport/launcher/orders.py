@@ -91,7 +91,8 @@ class Orders:
         self._exclusion = exclusion
         self._feed = feed
         self._leave = leave
-        self._tickets = TicketKeys(loop, settings.ssl_ticket_rotation, self._tell_tickets)
+        period = settings.ssl_ticket_rotation if settings.ssl_certfile else 0.0
+        self._tickets = TicketKeys(loop, period, self._tell_tickets)
 
     def carry_out(self, actions: Sequence[Action]) -> None:  # noqa: C901 - one branch an action is the point
         """All of them, in their order."""
@@ -128,9 +129,8 @@ class Orders:
             self._send(process, ReopenLogs())
 
     def _tell_tickets(self, keys: tuple[str, ...]) -> None:
-        if self._settings.ssl_certfile:
-            for process in self._workforce.processes.values():
-                self._send(process, Tickets(keys))
+        for process in self._workforce.processes.values():
+            self._send(process, Tickets(keys))
 
     # ── each action ───────────────────────────────────────────────────────────────────────────────────
 
