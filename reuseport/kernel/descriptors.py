@@ -12,9 +12,11 @@ import resource
 from pathlib import Path
 
 MOST = 65_536
+"""To which the soft limit goes up."""
 ENOUGH = 4096
 """From here on nobody is made to wait for a descriptor: memory ends first, or nearly."""
 LEAST = 16
+"""Those that are not for clients, however few there are."""
 OWN = 32
 """A worker's before it serves, where the kernel does not say."""
 

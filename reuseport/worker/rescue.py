@@ -265,6 +265,11 @@ class Waits:
             self._fd = os.open(SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self._fd = -1
+        try:
+            self.so_far()
+        except (OSError, IndexError, ValueError):  # something else is there than on Linux
+            self.close()
+            self._fd = -1
 
     def descriptors(self) -> Iterable[int]:
         """The one that is ours, if it is."""

@@ -304,7 +304,12 @@ def test_waits_for_a_cpu_are_looked_up_each_time(monkeypatch: pytest.MonkeyPatch
         assert waits.so_far() == 300
 
 
-def test_where_nobody_counts_there_were_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(rescue, "SCHEDSTAT", str(tmp_path / "none"))
+@pytest.mark.parametrize("text", [None, "", "12", "not counted here"])
+def test_where_nobody_counts_there_were_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None
+) -> None:
+    monkeypatch.setattr(rescue, "SCHEDSTAT", str(tmp_path / "figures"))
+    if text is not None:
+        (tmp_path / "figures").write_text(text, encoding="ascii")
     with contextlib.closing(Waits()) as waits:
         assert (*waits.descriptors(), waits.so_far()) == (0,)
