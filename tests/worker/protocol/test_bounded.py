@@ -14,7 +14,7 @@ from reuseport.worker.protocol.connection import chosen, transferable
 from reuseport.worker.protocol.count import Message, Receive, Send
 from reuseport.worker.protocol.limits import BEAR_ALL, Limits
 from tests.worker.protocol.test_deadlines import until
-from tests.worker.served import PATIENCE, Served, request
+from tests.worker.served import PATIENCE, Client, Served, request
 
 MOST = 1000
 WAIT = 0.25
@@ -61,6 +61,17 @@ def post(length: int, *, chunked: bool = False) -> bytes:
     return request("/", "POST", "Transfer-Encoding: chunked") + chunks + last + b"0\r\n\r\n"
 
 
+async def asked_after(client: Client, before: bytes, length: int, *, chunked: bool) -> bool:
+    """Whether such a body is within the limit; it is answered accordingly, and the connection ends if not."""
+    if before:
+        assert await client.ask(before) == 200
+    taken = length <= MOST
+    assert await client.ask(post(length, chunked=chunked)) == (200 if taken else 413)
+    if not taken:
+        assert await client.rest() == b""
+    return taken
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("length", [0, MOST, MOST + 1, 50 * MOST])
 def test_a_body_at_the_limit_is_taken_and_beyond_it_refused(length: int, chunked: bool) -> None:
@@ -70,12 +81,8 @@ def test_a_body_at_the_limit_is_taken_and_beyond_it_refused(length: int, chunked
             for before in (b"", post(MOST)):
                 asked = len(app.asked)
                 async with await served.connect() as client:
-                    if before:
-                        assert await client.ask(before) == 200
-                    taken = length <= MOST
-                    assert await client.ask(post(length, chunked=chunked)) == (200 if taken else 413)
+                    taken = await asked_after(client, before, length, chunked=chunked)
                     if not taken:
-                        assert await client.rest() == b""
                         assert "http.disconnect" not in app.heard
                         assert len(app.asked) == asked + bool(before)
             assert served.turned_away == ({} if taken else {"body_too_large": 2})
@@ -92,12 +99,7 @@ def test_behind_h11_the_limit_is_the_same(length: int, chunked: bool) -> None:
         async with bounded(app, "h11", body_size=MOST) as served:
             for before in (b"", post(MOST)):
                 async with await served.connect() as client:
-                    if before:
-                        assert await client.ask(before) == 200
-                    taken = length <= MOST
-                    assert await client.ask(post(length, chunked=chunked)) == (200 if taken else 413)
-                    if not taken:
-                        assert await client.rest() == b""
+                    taken = await asked_after(client, before, length, chunked=chunked)
             assert served.turned_away == ({} if taken else {"body_too_large": 2})
             await served.idle()
             # What says beforehand that it is too much it never hears of.
