@@ -118,11 +118,14 @@ def _import_ours() -> None:
 
 
 def _import(settings: Settings) -> None:
-    """What is ours."""
+    """What is ours, and what applications have in common with us."""
     _import_ours()
-    from reuseport.worker.stage import import_ours
+    from reuseport.mold.foreseen import import_foreseen
+    from reuseport.worker.stage import import_ours, path_for
 
     import_ours(settings)
+    if settings.preload == "off":
+        import_foreseen(path_for(settings))
 
 
 def _preload(shared: Shared, channel: Channel[ToMold]) -> None:

@@ -57,13 +57,17 @@ def set_stage(settings: Settings, slot: int) -> Settings:
     return settings
 
 
-def _in_place(settings: Settings) -> Settings:
-    given = surroundings.given
-    place = given.place
+def path_for(settings: Settings) -> list[str]:
+    """sys.path as the application expects it."""
+    place = surroundings.given.place
     with contextlib.suppress(FileNotFoundError):
         place = str(Path.cwd())
-    sys.path[:] = given.for_application(settings.app_dir, place)
-    sys.argv[:] = given.argv
+    return surroundings.given.for_application(settings.app_dir, place)
+
+
+def _in_place(settings: Settings) -> Settings:
+    sys.path[:] = path_for(settings)
+    sys.argv[:] = surroundings.given.argv
     return replace(
         settings,
         log_file=_where_opened(settings.log_file),
