@@ -23,7 +23,7 @@ with contextlib.suppress(ModuleNotFoundError):  # the environments of tests/appl
     settings.register_profile("patient", deadline=None)
     settings.load_profile("patient")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds to wait for any event: generous, for a loaded machine; a test that passes never needs it."""
 
 MOLD = {name: value for name, value in os.environ.items() if name == "REUSEPORT_MOLD"}

@@ -49,9 +49,10 @@ def running(command: list[str], front: int, log: Path) -> Iterator[None]:
 
 
 class Statistics:
-    """What HAProxy thinks of us, by its own socket."""
+    """What HAProxy thinks of us, by its own socket, which may be there later than the port that it serves."""
 
     def __init__(self, path: Path) -> None:
+        wait_until(path.exists)
         self._path = path
 
     def server(self) -> dict[str, str]:
@@ -80,9 +81,9 @@ def test_haproxy_is_told_the_truth(launch: Launch, tmp_path: Path) -> None:
     text = text.replace("global\n", f"global\n    stats socket {tmp_path}/stats\n", 1)
     # A test has no time for two seconds between looks.
     file.write_text(text.replace("inter 2s", "inter 200ms"))
-    statistics = Statistics(tmp_path / "stats")
     delay = ("--shutdown-delay", "3s", "--workers", "2")
     with running([debians("haproxy"), "-db", "-f", str(file)], front, tmp_path / "log"):
+        statistics = Statistics(tmp_path / "stats")
         # Nobody is there.
         statistics.wait_until("DOWN", "100")
         server = launch("plain:app", *flags, *delay).ready(2)

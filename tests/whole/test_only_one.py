@@ -24,6 +24,7 @@ from tests.conftest import PATIENCE, Launch, Launched
 from tests.whole.lines import settled, wait_until
 from tests.whole.test_lies import lie
 
+pytestmark = pytest.mark.alone
 MOST = 1.0
 """Seconds in which somebody else has it."""
 

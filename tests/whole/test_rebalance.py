@@ -20,6 +20,7 @@ from tests.conftest import PATIENCE, Launch, Launched
 from tests.whole.lines import EXITED, GET, wait_until
 from tests.whole.traffic import wait_for_lines
 
+pytestmark = pytest.mark.alone
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 HASH = ("--balance", "hash", "--no-access-log")
 """Connections come to workers as they like, so that a test can choose among them."""

@@ -15,6 +15,7 @@ from tests.whole.lines import EXITED, Answer, Lines, settled, wait_until
 from tests.whole.posts import Posts
 from tests.whole.traffic import wait_for_lines
 
+pytestmark = pytest.mark.alone
 KEPT = 16
 PROMPT = 3.0
 """Seconds: thirty times what a quiet machine needs."""

@@ -14,6 +14,7 @@ from tests.conftest import Launch, Launched
 from tests.whole.lines import GET, Line, Lines, stop_process, wait_until
 from tests.whole.traffic import ask, listeners
 
+pytestmark = pytest.mark.alone
 ENOUGH = 40
 """New connections: that the hash gives none of them to one listener of two is 1 in 10¹²."""
 

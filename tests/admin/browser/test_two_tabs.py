@@ -9,6 +9,7 @@ from playwright.sync_api import Browser
 from tests.conftest import Launch, Launched
 from tests.whole.lines import wait_until
 
+pytestmark = pytest.mark.alone
 N = 2_000_000_000
 """More adding than a test has time for: the server is stopped in the midst of it."""
 BUSY = 0.1
