@@ -7,6 +7,8 @@ queue         who waits in a listener's accept queue
 shared        sockets that all workers share
 inherited     sockets that the service manager has opened for us
 strangers     who else has our port or path; `owners` says it in words
+silent        sockets that are bound and do not listen
+named         Unix sockets that have a path; `diagnosis` asks the kernel for both
 capabilities  which of root's powers there are, and how they are laid down
 probe         what this kernel does for us, found out by trying
 plan          what a steering program is made for

@@ -19,12 +19,12 @@ from pathlib import Path
 from reuseport.errors import ConfigurationError
 from reuseport.kernel import owners
 from reuseport.kernel.addresses import Endpoint, UnixAddress
+from reuseport.kernel.named import named_sockets
 from reuseport.kernel.silent import silent_sockets
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 _LISTEN = 10  # include/net/tcp_states.h
-_UNCONNECTED = "01"  # SS_UNCONNECTED, include/uapi/linux/net.h, as /proc/net/unix prints it
 
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -212,9 +212,7 @@ def _answers(address: UnixAddress) -> bool:
 def _is_bound(address: UnixAddress) -> bool:
     """Has somebody bound the path without listening yet, as we do ourselves while the first worker starts?
 
-    connect(2) refuses such a socket just like a dead one; /proc/net/unix (proc_net_unix(5)) shows it, under
-    the path its owner gave, as unconnected. Connections accepted from a dead listener are in another state.
+    connect(2) refuses such a socket just like a dead one; the kernel knows it, under the path its owner gave.
+    Connections accepted from a dead listener are in another state.
     """
-    with Path("/proc/net/unix").open(errors="surrogateescape") as rows:
-        fields = [row.rstrip("\n").split(maxsplit=7) for row in rows]
-    return any(len(row) == 8 and row[5] == _UNCONNECTED and row[7] == address.path for row in fields)
+    return any(each.path == address.path for each in named_sockets() if not each.listens)

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,15 @@ def test_a_dead_servers_file_is_replaced_and_its_mode_kept(path: Path) -> None:
         assert mode(path) == 0o640
         listener.listen()
         client.connect(str(path))
+
+
+def test_what_another_user_calls_his_socket_keeps_nobody_from_the_path() -> None:
+    """A line of /proc/net/unix that says that somebody has bound it: anybody can have that printed."""
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as strange:
+        path = Path(directory, "s")  # short, for it is a part of another name
+        abandon(path)
+        strange.bind(b"\0\n0: 00000002 00000000 00000000 0001 01 1 %s" % bytes(path))
+        open_unix(UnixAddress(str(path))).close()
 
 
 def test_a_live_server_is_not_pushed_aside(path: Path, other_name: Path) -> None:
