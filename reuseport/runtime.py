@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from reuseport.errors import ConfigurationError
@@ -103,14 +103,24 @@ def _prepare(path: Path) -> str | None:
         return "too long for the name of a socket"
     try:
         path.mkdir(mode=0o700, parents=False, exist_ok=True)
+    except OSError as error:
+        return error.strerror
+    if (why := distrusted(path, (os.geteuid(),))) is not None:
+        return why
+    return None if os.access(path, os.W_OK | os.X_OK) else "we may not write there"
+
+
+def distrusted(path: Path, owners: Collection[int]) -> str | None:
+    """Why somebody else than these users could put a socket of his own there; None: nobody can."""
+    try:
+        # Not what a link leads to: it would be another user's word that this is the place.
         status = path.lstat()
     except OSError as error:
         return error.strerror
     if not stat.S_ISDIR(status.st_mode):
         return "not a directory"
-    if status.st_uid != os.geteuid():
+    if status.st_uid not in owners:
         return "it belongs to another user"
-    # Whoever may write there could put a socket of his own in our place.
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"others may write there (mode {stat.S_IMODE(status.st_mode):o})"
-    return None if os.access(path, os.W_OK | os.X_OK) else "we may not write there"
+    return None

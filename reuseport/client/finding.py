@@ -3,6 +3,10 @@
 Sockets lie in the runtime directory, named by the launcher's pid. One that a dead launcher left behind is
 passed over, and left to whoever may clean up. systemd gives each service a directory of its own, which only
 that service is told of: for a launcher that is named by pid or port, the kernel's list of sockets is read.
+
+Anybody can listen at a path of his own choice, and call his program as he likes. So nobody is asked but who
+is meant: in a directory where only root and we can put a socket; or the process itself, of root or of ours,
+or one that holds the port. The operator alone may name a path (--control).
 """
 
 from __future__ import annotations
@@ -18,8 +22,12 @@ from reuseport.client.control import Control, DeniedError, GoneError, SilentErro
 from reuseport.client.text import clean, columns
 from reuseport.errors import AbsentError, ConfigurationError, UndoneError
 from reuseport.instance import Status
+from reuseport.kernel import owners, strangers
+from reuseport.kernel.named import named_sockets
 
 HOW = "choose one with --pid, --pid-file, --port or --control"
+MOST_ELSEWHERE = 20
+"""Lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ def chosen(choice: Choice) -> Control:
         return _with_pid(choice.pid)
     if choice.port is not None:
         return _on_port(choice.port)
-    return _the_only(list(_asked(_in(_directories()))))
+    return _the_only(list(_asked(map(Control, _in(_directories())))))
 
 
 # ── the four ways ─────────────────────────────────────────────────────────────────────────────────────
@@ -74,8 +82,9 @@ def _the_only(found: list[Found]) -> Control:
 
 
 def _with_pid(pid: int) -> Control:
-    named = [path for path in _in(_directories()) if path.stem == str(pid)]
-    others = [path for path in _of_process(pid) if path not in named]
+    named = [Control(path) for path in _in(_directories()) if path.stem == str(pid)]
+    paths = [control.path for control in named]
+    others = [Control(path, of=pid) for path in _of_process(pid) if path not in paths]
     reasons = []
     for found in _asked([*named, *others]):
         if found.status is None and not found.answers:
@@ -93,8 +102,11 @@ def _with_pid(pid: int) -> Control:
 
 
 def _on_port(port: int) -> Control:
-    everybody = dict.fromkeys([*_in(_directories()), *_launchers()])
-    found = list(_asked(everybody))
+    everybody = {path: Control(path) for path in _in(_directories())}
+    for pid, path in _launchers():
+        if path not in everybody and (_is_trusted(pid) or _holds(pid, port)):
+            everybody[path] = Control(path, of=pid)
+    found = list(_asked(everybody.values()))
     there = [each for each in found if each.status is not None and port in _ports(each.status)]
     if len(there) == 1:
         return there[0].control
@@ -106,11 +118,12 @@ def _on_port(port: int) -> Control:
 
 def _read_pid(path: Path) -> int:
     try:
-        with path.open("rb") as file:
-            text = file.read(64).strip()
+        # Never waited for: somebody may have put a FIFO there.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
+            text = file.read(64) or b""
     except OSError as error:
         raise AbsentError(f"cannot read pid file {path}: {error.strerror}; does reuseport run?") from error
-    if not text.isdigit():
+    if not text.strip().isdigit():
         raise ConfigurationError(f"{path} is no pid file: it does not hold a number")
     return int(text)
 
@@ -126,9 +139,9 @@ def _directories() -> list[Path]:
 
 def _in(directories: Iterable[Path]) -> Iterator[Path]:
     for directory in directories:
-        with contextlib.suppress(OSError):
-            # In /tmp anybody can be first to make it, and let us talk to whom he likes.
-            if directory.stat().st_uid in (0, os.geteuid()):
+        # In /tmp anybody can be first to make it, or a link, and let us talk to whom he likes.
+        if runtime.distrusted(directory, (0, os.geteuid())) is None:
+            with contextlib.suppress(OSError):
                 yield from sorted(path for path in directory.glob("*.sock") if path.stem.isdecimal())
 
 
@@ -144,10 +157,9 @@ def _raise_denied() -> None:
             continue  # it need not exist
 
 
-def _asked(paths: Iterable[Path]) -> Iterator[Found]:
+def _asked(controls: Iterable[Control]) -> Iterator[Found]:
     """Those that somebody listens at, each with what it says."""
-    for path in paths:
-        control = Control(path)
+    for control in controls:
         try:
             status = control.status()
             status["addresses"], status["pid"]
@@ -164,34 +176,37 @@ def _asked(paths: Iterable[Path]) -> Iterator[Found]:
             yield Found(control, status)
 
 
-def _listening() -> dict[str, str]:
-    """Path by inode of every listening Unix socket (proc_net_unix(5); __SO_ACCEPTCON is 1 << 16)."""
-    found = {}
-    for line in Path("/proc/net/unix").read_text(encoding="utf-8", errors="surrogateescape").splitlines()[1:]:
-        words = line.split(maxsplit=7)
-        if len(words) == 8 and int(words[3], 16) & 1 << 16 and not words[7].startswith("@"):
-            found[words[6]] = words[7]
-    return found
-
-
 def _of_process(pid: int) -> list[Path]:
     """The paths at which a process listens, if we may see that."""
     try:
-        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
         here = Path(f"/proc/{pid}/cwd").readlink()
     except OSError:
         return []
-    inodes = set()
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):
-            inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
-    return [here / path for inode, path in _listening().items() if inode in inodes]
+    held = owners.sockets_of(pid)
+    return [here / each.path for each in named_sockets() if each.listens and each.inode in held]
 
 
-def _launchers() -> list[Path]:
-    """Sockets named like ours, of processes that run us, wherever they are."""
-    paths = [Path(path) for path in _listening().values()]
-    return [path for path in paths if path.suffix == ".sock" and is_launcher(path.stem)]
+def _launchers() -> list[tuple[int, Path]]:
+    """Sockets named like ours, of processes that run us, wherever they are; with their pids."""
+    paths = [Path(each.path) for each in named_sockets() if each.listens]
+    return [(int(path.stem), path) for path in paths if path.suffix == ".sock" and is_launcher(path.stem)]
+
+
+def _is_trusted(pid: int) -> bool:
+    """Whether a process is root's or ours, whatever it calls itself."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    # All of real, effective, saved and file system uid (proc_pid_status(5)); not of who owns the directory,
+    # which is root where the process cannot be traced.
+    uids = next((line.split()[1:] for line in lines if line.startswith("Uid:")), [])
+    return bool(uids) and {int(uid) for uid in uids} <= {0, os.geteuid()}
+
+
+def _holds(pid: int, port: int) -> bool:
+    """Whether a process of another user holds a socket at the port, as far as we may see that."""
+    return not owners.sockets_of(pid).isdisjoint(strangers.inodes_at(port))
 
 
 def is_launcher(pid: str) -> bool:
@@ -226,5 +241,5 @@ def _listed(found: Iterable[Found]) -> str:
 
 
 def _elsewhere() -> str:
-    places = [f"  pid {path.stem} at {path}" for path in _launchers()]
+    places = [f"  pid {pid} at {path}" for pid, path in _launchers()][:MOST_ELSEWHERE]
     return "\nThese run elsewhere:\n" + "\n".join(map(clean, places)) if places else ""

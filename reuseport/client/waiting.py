@@ -56,7 +56,7 @@ def follow(control: Control, after: int, deadline: float) -> Generator[Event]:
     while time.monotonic() < deadline:
         heard = False
         try:
-            with control.stream(after) as events:
+            with control.stream(after, deadline) as events:
                 for event in events:
                     heard = True
                     after = event.id or after
@@ -64,6 +64,8 @@ def follow(control: Control, after: int, deadline: float) -> Generator[Event]:
                     if time.monotonic() >= deadline:
                         return
         except SilentError:
+            if time.monotonic() >= deadline:
+                return
             if not heard:
                 raise
         if not heard:
@@ -77,7 +79,7 @@ def wait_for(control: Control, ask: Callable[[Status], Judge], timeout: float | 
     Raises UndoneError, OverdueError, and AbsentError when there is nobody from the beginning.
     """
     deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
-    patient = Control(control.path, min(PATIENCE, timeout or PATIENCE))
+    patient = control.within(timeout or PATIENCE)
     with closing(follow(patient, control.last(), deadline)) as events:
         before = next((event.data for event in events if event.kind == "status"), None)
         heard = time.monotonic()

@@ -1,15 +1,18 @@
 """Which process has a socket, in words for an error message.
 
-All of /proc is searched, so nothing but the writing of an error calls this. /proc/<pid>/fd of another user is
-closed to us (proc(5)): "unknown" is then an ordinary answer.
+All of /proc is searched for that, so nothing but the writing of an error does it. /proc/<pid>/fd of another
+user is closed to us (proc(5)): "unknown" is then an ordinary answer.
 """
 
 import pwd
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from reuseport.printable import printable
 
 _PROC = Path("/proc")
+_SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 def holders(inode: int) -> tuple[int, ...]:
@@ -38,12 +41,22 @@ def user(uid: int) -> str:
         return str(uid)
 
 
+def sockets_of(pid: int) -> frozenset[int]:
+    """The inodes of the sockets that a process holds; of none, where we may not see that."""
+    return frozenset(int(found[1]) for link in _links(pid) if (found := _SOCKET.fullmatch(link)))
+
+
 def _holds(pid: int, link: str) -> bool:
+    return link in _links(pid)
+
+
+def _links(pid: int) -> Iterator[str]:
     # OSError: the process or the descriptor vanished while we looked, or belongs to another user.
     try:
-        return any(_target(entry) == link for entry in (_PROC / str(pid) / "fd").iterdir())
+        for entry in (_PROC / str(pid) / "fd").iterdir():
+            yield _target(entry)
     except OSError:
-        return False
+        return
 
 
 def _target(entry: Path) -> str:

@@ -79,6 +79,16 @@ def seen_on(endpoint: Endpoint) -> bool:
     return any(_overlap(endpoint, row.endpoint) for table in _TABLES for row in _rows(table))
 
 
+def inodes_at(port: int) -> frozenset[int]:
+    """Of all sockets that listen at this port, or are bound there and do not, as far as the kernel tells."""
+    listening = {row.inode for table in _TABLES for row in _listening(table, port)}
+    try:
+        silent = silent_sockets()
+    except OSError:
+        silent = ()
+    return frozenset(listening | {each.inode for each in silent if each.endpoint.port == port})
+
+
 def starting_on(endpoint: Endpoint, ours: Collection[int]) -> tuple[Stranger, ...] | None:
     """Who else is bound there and does not listen: servers just starting. None where nobody can tell.
 

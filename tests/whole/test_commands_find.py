@@ -145,6 +145,102 @@ def test_a_pid_file_must_be_one(console: Console, tmp_path: Path) -> None:
     assert "is no pid file: it does not hold a number" in other.stderr
 
 
+@pytest.mark.parametrize("made", ["a link", "for everybody"])
+def test_where_others_can_put_a_socket_nobody_is_asked(console: Console, tmp_path: Path, made: str) -> None:
+    """/tmp/reuseport-0 -> /tmp, made by anybody before there is one: /tmp is root's, and everybody's."""
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(0o777 if made == "for everybody" else 0o700)
+    (tmp_path / "link").symlink_to(place)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / f"{os.getpid()}.sock"))
+        listener.listen()
+        listener.setblocking(False)
+        named = tmp_path / "link" if made == "a link" else place
+        none = console.run("stop", env={"REUSEPORT_RUNTIME_DIR": str(named)})
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert none.returncode == 4
+
+
+def test_a_fifo_for_a_pid_file_is_not_waited_for(console: Console, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pid")
+    done = console.run("status", "--pid-file", str(tmp_path / "pid"))
+    assert done.returncode == 2
+    assert "is no pid file" in done.stderr
+
+
+def test_names_that_others_give_to_sockets_hide_nobody(launch: Launch, console: Console) -> None:
+    server = launch("plain:app", *QUIET, env=console.env).ready(1)
+    with socket.socket(socket.AF_UNIX) as strange:
+        strange.bind(b"\0\n0: 2 0 zzz 1 zz x /x %d" % os.getpid())
+        strange.listen()
+        assert f"launcher pid {server.pid}," in console.does("status", "--port", str(server.port))
+        assert console.run("status", env={"REUSEPORT_RUNTIME_DIR": "/nowhere"}).returncode == 4
+
+
+PRETENDER = """
+import json, os, socket, sys
+answer = json.dumps({"addresses": [f"http://127.0.0.1:{sys.argv[2]}"], "pid": os.getpid(), "actions": True})
+head = f"HTTP/1.1 200 OK\\r\\nContent-Length: {len(answer)}\\r\\n\\r\\n"
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(f"{sys.argv[3]}/{os.getpid()}.sock")
+os.chmod(f"{sys.argv[3]}/{os.getpid()}.sock", 0o777)
+listener.listen()
+print("listens", flush=True)
+while True:
+    client, _ = listener.accept()
+    print("asked", flush=True)
+    client.recv(65536)
+    client.sendall((head + answer).encode())
+    client.close()
+"""
+
+
+def test_who_only_looks_like_a_launcher_of_another_user_is_not_asked(
+    launch: Launch, console: Console, shared_path: Path
+) -> None:
+    """A program that is called as ours, and says that it serves the port."""
+    wrapper = reachable()
+    become = ["setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups"]
+    shared_path.chmod(0o777)
+    server = launch("plain:app", *QUIET, env=console.env).ready(1)
+    deaf = launch("plain:app", *QUIET, "--no-control").ready(1)
+    pretenders = [
+        subprocess.Popen(
+            [*wrapper, *become, sys.executable, "-c", PRETENDER, "reuseport", str(port), str(shared_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+        )
+        for port in (server.port, deaf.port)
+    ]
+    try:
+        assert all(each.stdout and each.stdout.readline() == "listens\n" for each in pretenders)
+        assert f"launcher pid {server.pid}," in console.does("status", "--port", str(server.port))
+        none = console.run("stop", "--port", str(deaf.port))
+        assert none.returncode == 4, none.stdout
+    finally:
+        for each in pretenders:
+            each.kill()
+    assert [each.communicate()[0] for each in pretenders] == ["", ""]
+
+
+def test_another_users_launcher_is_found_by_port(launch: Launch, console: Console, shared_path: Path) -> None:
+    """By root, as a unit with User= would be: it holds the port."""
+    shared_path.chmod(0o777)
+    become = ["setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups"]
+    server = launch(
+        "plain:app",
+        *QUIET,
+        wrapper=[*reachable(), *become],
+        cwd=ROOT,
+        env={"RUNTIME_DIRECTORY": str(shared_path / "own")},
+    )
+    server.ready(1)
+    assert f"launcher pid {server.pid}," in console.does("status", "--port", str(server.port))
+
+
 def test_another_users_socket_is_named_as_such(launch: Launch, shared_path: Path) -> None:
     wrapper = reachable()
     (shared_path / "run").mkdir(mode=0o755)
