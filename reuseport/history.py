@@ -11,8 +11,10 @@ import functools
 import itertools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Literal
+
+from reuseport.records import record
 
 ROOM = 1024
 """Records that are kept: a reload of 64 slots is some 200."""
@@ -57,7 +59,7 @@ class Kind(enum.StrEnum):
     CERTIFICATE = "certificate"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Record:
     """One change. `seq` counts from 1 without a gap, `time` is seconds since the epoch, `text` the log's."""
 

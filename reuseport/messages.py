@@ -17,9 +17,11 @@ Without words there are signals, too (signals.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from reuseport.records import record
 
 PACKET = 192 * 1024
 """Bytes a message may have: below what net.core.wmem_max allows a send buffer by default, 208 KiB."""
@@ -30,7 +32,7 @@ MOST_NAMES = 16
 """That a worker tells of what it holds."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Start:
     """Who the worker is and what it serves.
 
@@ -58,7 +60,7 @@ class Start:
     """As in Tickets; none without TLS."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reach:
     """Requests can be moved to these slots, too (--sticky).
 
@@ -68,14 +70,14 @@ class Reach:
     slots: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tickets:
     """The keys of TLS session tickets from now on, in hexadecimal digits, the newest first."""
 
     keys: tuple[str, ...] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Drain:
     """Accept no more, pass idle connections on to the slots `heirs`, finish within `timeout` seconds, exit.
 
@@ -86,7 +88,7 @@ class Drain:
     heirs: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Foster:
     """Accept also for another slot, until told otherwise.
 
@@ -97,14 +99,14 @@ class Foster:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Unfoster:
     """The slot is served again: accept for it no more."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Sibling:
     """Another slot is served, by a worker who has just become ready: accept there, too, while it is blocked
     and you have nothing to do. Holds until a drain; said again for each new worker of the slot.
@@ -115,7 +117,7 @@ class Sibling:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Pass:
     """Pass up to `count` connections on to `slot`, each when it is idle after an answer, within a second.
 
@@ -126,22 +128,22 @@ class Pass:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ReopenLogs:
     """Open the log files again: they were rotated."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Listens:
     """The application is up, and the worker is about to call listen(2): clients connect from now on."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ready:
     """The listeners accept."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Failed:
     """The worker never becomes ready and exits. `text` is for people; `blame` says who must act."""
 
@@ -149,14 +151,14 @@ class Failed:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LimitReached:
     """The worker has answered as many requests as --limit-max-requests allows, and goes on answering."""
 
     requests: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Leaving:
     """Somebody sent the worker SIGTERM: it asks to be replaced, and serves until it is told to drain.
 
@@ -164,21 +166,21 @@ class Leaving:
     """
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CannotFoster:
     """The order to foster this slot came without its descriptors: none was free here. Choose another."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Holds:
     """The names that the worker holds now (exclusion.py), MOST_NAMES at most: for people to read."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Waits:
     """The drain takes long: for so many requests, of which the oldest has run for `seconds`, if known."""
 
@@ -187,7 +189,7 @@ class Waits:
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ShuttingDown:
     """The drain is over, with `cut_off` requests cancelled: the application's lifespan shutdown begins."""
 
@@ -197,19 +199,19 @@ class ShuttingDown:
 # ── launcher and mold ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Prepare:
     """Import what workers with these settings share. First and once."""
 
     settings: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Preload:
     """Import the application, too (--preload): everything that it may find is in its place."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cast:
     """Fork this worker. Descriptor: its end of its channel."""
 
@@ -218,12 +220,12 @@ class Cast:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Prepared:
     """Everything is imported, the application too if it is to be: a worker is there at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Born:
     """The worker is the launcher's child, and waits for its Start."""
 
@@ -231,7 +233,7 @@ class Born:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Unborn:
     """The worker could not be forked; `text` is for people."""
 
@@ -242,7 +244,7 @@ class Unborn:
 # ── throw-away processes ──────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Found:
     """The application imports, and has these pools of connections, each of so many at most."""
 
@@ -267,7 +269,7 @@ Message: TypeAlias = ToWorker | ToLauncher | ToMold | FromMold | ToDoctor
 Said = TypeVar("Said", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Alphabet(Generic[Said]):
     """Everything that may be said in one direction, and how much of it."""
 

@@ -13,7 +13,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from reuseport import runtime
@@ -21,6 +21,7 @@ from reuseport.errors import ConfigurationError
 from reuseport.kernel.addresses import DescriptorAddress, TCPAddress, UnixAddress, parse
 from reuseport.kernel.listener import listen_alone
 from reuseport.kernel.shared import FileIdentity, open_unix, remove_unix
+from reuseport.records import record
 from reuseport.settings.table import Settings
 
 BACKLOG = 64
@@ -49,7 +50,7 @@ class Token:
         return hmac.compare_digest(hashlib.sha256(given).digest(), self._digest)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Door:
     """A listening socket, and what whoever comes through it may do. Owned by `opened`."""
 

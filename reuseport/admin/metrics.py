@@ -11,7 +11,6 @@ import collections
 import functools
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 
 from prometheus_client.exposition import generate_latest
@@ -22,6 +21,7 @@ from prometheus_client.utils import floatToGoString
 
 from reuseport.certificate import days_left
 from reuseport.instance import SlotStatus, Status
+from reuseport.records import record
 from reuseport.scoreboard import DURATION_BOUNDS, TURNED_AWAY
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
@@ -43,7 +43,7 @@ Readings = Iterable[tuple[tuple[str, ...], float | None]]
 """Values of the labels and the figure; None where nobody knows it, and then it is left out."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Exported:
     """One name. `read` finds its figures in a status."""
 

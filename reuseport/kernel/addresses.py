@@ -9,10 +9,10 @@ import itertools
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from reuseport.errors import ConfigurationError
+from reuseport.records import record
 
 Sockaddr: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
@@ -25,7 +25,7 @@ IPV6_ANY = "::"
 FORMS = "write HOST:PORT, [IPV6]:PORT, :PORT, unix:/path or fd://N"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class TCPAddress:
     """A host name or IP literal (IPv6 without brackets) and a port, 0 to 65535; 0 lets the kernel choose."""
 
@@ -36,7 +36,7 @@ class TCPAddress:
         return f"{_bracketed(self.host)}:{self.port}"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class UnixAddress:
     """The path of a stream socket in the file system (unix(7))."""
 
@@ -46,7 +46,7 @@ class UnixAddress:
         return f"unix:{self.path}"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class DescriptorAddress:
     """The number of an open, inherited descriptor."""
 
@@ -59,7 +59,7 @@ class DescriptorAddress:
 Address: TypeAlias = TCPAddress | UnixAddress | DescriptorAddress
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Endpoint:
     """What bind(2) takes: AF_INET with (host, port), or AF_INET6 with (host, port, flowinfo, scope id)."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 import struct
 import sys
-from dataclasses import dataclass
 from typing import Literal
+
+from reuseport.records import record
 
 
 class Register(enum.IntEnum):
@@ -75,7 +76,7 @@ _ATOMIC_ADD, _ATOMIC_FETCH_ADD = 0x00, 0x01
 _MAP, _MAP_VALUE = 1, 2
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Instruction:
     code: int
     target: int = 0

@@ -14,9 +14,9 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from reuseport.errors import HostError
+from reuseport.records import record
 
 # Where the kernel put bpf(2) on each machine (arch/*/kernel/syscalls, include/uapi/asm-generic/unistd.h).
 _SYSCALLS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351}
@@ -123,7 +123,7 @@ class Map(Descriptor):
         _bpf(command, _ELEMENT.pack(self.fd, ctypes.addressof(number), value_address, 0))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Statistics:
     """How often a program ran and for how long in sum, nanoseconds, while statistics were on."""
 

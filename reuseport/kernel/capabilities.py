@@ -10,8 +10,9 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
+
+from reuseport.records import record
 
 # _LINUX_CAPABILITY_VERSION_3: sets of 64 bits, each in two halves.
 _VERSION = 0x20080522
@@ -35,7 +36,7 @@ class Capability(IntEnum):
     BPF = 39
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Sets:
     effective: int
     permitted: int

@@ -12,11 +12,11 @@ import socket
 import stat
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from reuseport.errors import ConfigurationError
 from reuseport.kernel.addresses import Endpoint
 from reuseport.kernel.mending import drop_program, listens
+from reuseport.records import record
 
 FIRST = 3
 """The first descriptor that is passed (SD_LISTEN_FDS_START)."""
@@ -26,7 +26,7 @@ MOST = 100_000
 log = logging.getLogger("reuseport")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Inherited:
     """A listener as it was passed. `fd` is its number, also the socket's; ours until `close`."""
 

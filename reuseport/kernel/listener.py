@@ -10,12 +10,12 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from reuseport.errors import ConfigurationError, HostError
 from reuseport.kernel import strangers
 from reuseport.kernel.addresses import IPV6_ANY, Endpoint, TCPAddress, refuse_overlaps, resolve
+from reuseport.records import record
 
 # This host has no such address, or lacks the whole family (ipv6.disable=1). For one endpoint of several of a
 # name that is normal: /etc/hosts maps localhost to ::1 on hosts without IPv6.
@@ -38,7 +38,7 @@ PORT_ATTEMPTS = 16
 _SHARED, _ALONE = 1, 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Reservation:
     """The launcher's hold on one port: the endpoint with its real port, and the bound socket.
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from reuseport.records import record
 
 Policy: TypeAlias = Literal["least-loaded", "round-robin"]
 
 WORD_BYTES = 8
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Words:
     """Where the program finds what it reads: indices of 64-bit words.
 
@@ -39,7 +40,7 @@ class Words:
         return self.row * WORD_BYTES
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Plan:
     """What a program is made for. Raises ValueError for what cannot be.
 
@@ -63,7 +64,7 @@ class Plan:
             raise ValueError(f"late_ns must be positive and less than {self.stale_ns}, not {self.late_ns}")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Maps:
     """Descriptors of the scoreboard, the turn (one word), and the group's sockets. Borrowed."""
 

@@ -10,12 +10,12 @@ import enum
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from reuseport.errors import HostError
 from reuseport.kernel.plan import Words
 from reuseport.kernel.steering import Steering
+from reuseport.records import record
 
 _MIGRATE_REQ = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
@@ -38,7 +38,7 @@ class Verdict(enum.Enum):
     UNKNOWN = "could not tell"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Answer:
     """A verdict, and the reason in a few words for one line of a log."""
 
@@ -57,7 +57,7 @@ class Level(enum.IntEnum):
     STEERED = 2
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Ladder:
     """How high we stand, and the answers that put us there."""
 

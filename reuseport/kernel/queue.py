@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+
+from reuseport.records import record
 
 # struct tcp_info (include/uapi/linux/tcp.h): tcpi_unacked and tcpi_sacked at 24. For a listener
 # tcp_get_info() puts sk_ack_backlog and sk_max_ack_backlog there.
 _TCP_INFO = struct.Struct("=24xII")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class AcceptQueue:
     """Connections that wait for accept(2), and how many may."""
 

@@ -5,16 +5,16 @@ import errno
 import os
 import socket
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from reuseport.errors import ConfigurationError, HostError
 from reuseport.kernel import strangers
 from reuseport.kernel.addresses import DescriptorAddress, UnixAddress
 from reuseport.kernel.listener import EXHAUSTED, FORBIDDEN
+from reuseport.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class FileIdentity:
     """Which file a path meant at a moment: st_dev and st_ino (inode(7))."""
 

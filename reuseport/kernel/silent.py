@@ -10,10 +10,10 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from reuseport.kernel import diagnosis
 from reuseport.kernel.addresses import Endpoint
+from reuseport.records import record
 
 _BOUND_INACTIVE = 13
 """A state only to ask for (include/net/tcp_states.h); they are reported as closed."""
@@ -23,7 +23,7 @@ _REQUEST = struct.Struct("=BBBxI48x")  # inet_diag_req_v2: family, protocol, ext
 _ANSWER = struct.Struct("=4x2s2x16s28x12xII")  # inet_diag_msg: source port and address, uid, inode
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Silent:
     """One of them: where it is bound, its owner's uid, its inode."""
 

@@ -12,10 +12,11 @@ import errno
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reuseport.kernel import bpf, decision
 from reuseport.kernel.plan import Maps, Plan, Policy, Words
+from reuseport.records import record
 
 # The element has a socket already, or the socket has an element: sk_user_data is taken
 # (kernel/bpf/reuseport_array.c, reuseport_array_update_check).
@@ -28,7 +29,7 @@ _COOKIE = struct.Struct("=Q")
 _TURN_BYTES = 8
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Group:
     sockets: bpf.Map
     program: bpf.Program

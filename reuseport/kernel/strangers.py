@@ -13,7 +13,6 @@ import socket
 import stat
 import struct
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from reuseport.errors import ConfigurationError
@@ -21,6 +20,7 @@ from reuseport.kernel import owners
 from reuseport.kernel.addresses import Endpoint, UnixAddress
 from reuseport.kernel.named import named_sockets
 from reuseport.kernel.silent import silent_sockets
+from reuseport.records import record
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
@@ -29,7 +29,7 @@ _LISTEN = 10  # include/net/tcp_states.h
 _IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Stranger:
     """A socket on an address that overlaps ours: its owner's uid, its inode, its address as HOST:PORT."""
 
@@ -46,7 +46,7 @@ class Stranger:
         return f"pid {pids[0]} ({owners.command(pids[0])}, user {owners.user(self.uid)})"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Row:
     endpoint: Endpoint
     state: int

@@ -7,15 +7,15 @@ all workers, as `fd://` is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from reuseport.errors import ConfigurationError
 from reuseport.kernel.addresses import Address, DescriptorAddress, Endpoint, TCPAddress, UnixAddress, resolve
 from reuseport.kernel.inherited import Inherited
+from reuseport.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Group:
     """Listeners of one address: the first is slot 0's, and so on."""
 
@@ -23,7 +23,7 @@ class Group:
     members: tuple[Inherited, ...]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Activation:
     """`left` are addresses that we bind ourselves; `groups` all have as many members."""
 

@@ -12,7 +12,6 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from reuseport.errors import ConfigurationError, HostError, ReuseportError
@@ -21,6 +20,7 @@ from reuseport.kernel.mending import drop_program
 from reuseport.kernel.plan import Policy, Words
 from reuseport.kernel.probe import Answer, Ladder, Level, Verdict
 from reuseport.kernel.steering import Steering
+from reuseport.records import record
 from reuseport.scoreboard import DESKS, ROW_WORDS, Desk, Scoreboard, SlotWord
 from reuseport.settings.table import Settings
 
@@ -45,7 +45,7 @@ Rule = Literal["least-loaded", "round-robin", "cpu", "hash"]
 log = logging.getLogger("reuseport")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Choice:
     """The rule in force, and why: one line for the log."""
 

@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from reuseport.errors import ConfigurationError
 from reuseport.kernel import owners
@@ -20,11 +19,12 @@ from reuseport.kernel.inherited import Inherited
 from reuseport.kernel.listener import Reservation, bind_listener, refuse_strangers, reserve_all
 from reuseport.kernel.shared import FileIdentity, adopt_descriptor, open_unix, remove_unix
 from reuseport.launcher.activation import Group, divided
+from reuseport.records import record
 
 log = logging.getLogger("reuseport")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Shared:
     """A socket all workers accept from, its name for people, and the file that is to go with it."""
 

@@ -15,8 +15,8 @@ import ctypes
 import os
 import signal
 import struct
-from dataclasses import dataclass
 
+from reuseport.records import record
 from reuseport.signals import HEARD
 
 FROM_TERMINAL = frozenset({signal.SIGTTIN, signal.SIGTTOU, signal.SIGHUP})
@@ -31,7 +31,7 @@ _INFO = struct.Struct("=IiiI112x")
 _AT_ONCE = 64
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Came:
     """A signal, and the process that sent it; 0 is the kernel."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import http
 import logging
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from reuseport.records import record
 from reuseport.settings.table import Settings
 
 ACCESS_FORMAT = '%s - "%s %s HTTP/%s" %d'
@@ -25,7 +25,7 @@ _COLOURS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Place:
     """Who writes: what every record is labelled with."""
 

@@ -1,14 +1,15 @@
 """What a field of the table says about itself: its flag, and the heading under which it stands."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
+from reuseport.records import record
 from reuseport.settings.kinds import PASSWORD, Kind
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Flag:
     """What a field says about itself beyond its type and default.
 
@@ -24,7 +25,7 @@ class Flag:
     variables: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Topic:
     """A group of settings under one heading of --help; called, it makes one field of the table."""
 

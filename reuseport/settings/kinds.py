@@ -7,9 +7,9 @@ It raises ValueError with a sentence that says what to write; the caller adds wh
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from reuseport.records import record
 from reuseport.settings.units import format_duration, parse_duration, parse_size
 
 # Whatever a file may be called: importlib imports my-app as well, which no import statement can name. A name
@@ -33,7 +33,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Kind:
     """`parse` reads text or a value of a `native` type, the types a TOML file may use for it.
 

@@ -7,12 +7,12 @@ together with --host, --port, --uds or --fd.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 from reuseport.errors import ConfigurationError
+from reuseport.records import record
 from reuseport.settings.flags import Flag
 from reuseport.settings.table import FLAGS, UVICORN_SETTINGS, Settings, spellings
 from reuseport.settings.validation import require_our_file, validate
@@ -26,7 +26,7 @@ class Level(IntEnum):
     FLAG = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Given:
     """A value somebody gave; `place` names it in messages: "--port", "$PORT", "port in reuseport.toml"."""
 

@@ -5,10 +5,11 @@ The options of the command line, the names in the environment, the keys of the f
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any, Literal
 
 from reuseport.errors import ConfigurationError
+from reuseport.records import record
 from reuseport.settings.flags import Flag, Topic
 from reuseport.settings.kinds import (
     APPLICATION,
@@ -49,7 +50,7 @@ _NAT = integer(0)
 _PATHS = texts("PATH", separator=":")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One run's settings. Durations are in seconds, sizes in bytes; 0 switches a limit off."""
 

@@ -7,17 +7,17 @@ finds it done, and says only who it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from reuseport import logs
 from reuseport.messages import Start
+from reuseport.records import record
 from reuseport.settings.table import Settings
 from reuseport.worker.application import Application
 from reuseport.worker.protocol.accesslog import AccessLog, begin_access_log
 from reuseport.worker.stage import be_a_child, set_stage, tell_where_we_are
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Readied:
     """Of one process. `settings` as they hold in it."""
 

@@ -6,17 +6,17 @@ Asked a few times in a drain that takes long, so it costs requests nothing.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from reuseport.records import record
 from reuseport.worker.protocol.state import State
 
 MOST_PATH = 200
 """Characters of a path that are told."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Unfinished:
     """`requests`, WebSockets among them; `oldest` has run for `seconds`, None where nobody noted it."""
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
+
+from reuseport.records import record
 
 WINDOW = 0.25
 """Seconds between two looks."""
@@ -43,7 +44,7 @@ RESTS, NEVER_RESTS = 0.8, 0.95
 """Shares of the time that a loop is busy: up to here nobody waits unseen, and from there on everybody may."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reading:
     """What is known of the worker that serves a slot. Nanoseconds; `heartbeat` as `now` is counted.
 

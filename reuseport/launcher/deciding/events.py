@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from reuseport.history import Kind, Level
 from reuseport.messages import ToLauncher, ToWorker
+from reuseport.records import record
 
 
 class Reason(enum.Enum):
@@ -40,12 +40,12 @@ class Blame(enum.Enum):
 # ── events ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Begin:
     """The reservation stands: start the workers. The first event, given once."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Heard:
     """The worker said something."""
 
@@ -53,7 +53,7 @@ class Heard:
     message: ToLauncher
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Violated:
     """The worker does not keep to what was agreed; `how` says in words with what."""
 
@@ -61,14 +61,14 @@ class Violated:
     how: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Deaf:
     """The worker's channel has ended, and the worker has not."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class WorkerExited:
     """The worker's process is gone. `how` says it in words, `blame` who must act if it never was ready.
 
@@ -83,7 +83,7 @@ class WorkerExited:
     ready: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Outgrown:
     """The worker uses more memory than it may, and should be recycled."""
 
@@ -91,14 +91,14 @@ class Outgrown:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Unlistened:
     """Somebody had closed the worker's listener. Its event loop may have given it up, as uvloop does."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tick:
     """Time went on. Of each worker its heartbeat and its load, as the scoreboard has them."""
 
@@ -106,7 +106,7 @@ class Tick:
     loads: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Stuck:
     """Clients wait in the accept queues of `slots`, whose workers' event loops have not turned meanwhile.
 
@@ -119,7 +119,7 @@ class Stuck:
     loads: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Seen:
     """What the worker's main thread executes, as it was asked with Look; empty: it did not say."""
 
@@ -127,48 +127,48 @@ class Seen:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StopRequested:
     """Stop gracefully; a second one, a second later, stops at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class QuitRequested:
     """Stop at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Broken:
     """A callback of the launcher's own failed: stop gracefully, and exit with a status that says so."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ReloadRequested:
     """Replace every worker, slot by slot. During a reload: once more after it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ScaleRequested:
     """Serve `by` slots more (or fewer, negative)."""
 
     by: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ScaleTo:
     """Serve so many slots."""
 
     workers: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DrainRequested:
     """Take the slot out of service: its worker drains, and siblings foster it until it is restarted."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RestartRequested:
     """Replace the slot's worker, start before stop; where there is none, or it was drained, start one now."""
 
@@ -202,7 +202,7 @@ Request = StopRequested | ReloadRequested | ScaleRequested | ScaleTo | DrainRequ
 # ── actions ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Spawn:
     """Start a worker process for a slot; `desk` is the scoreboard row of the slot that it may write."""
 
@@ -213,7 +213,7 @@ class Spawn:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tell:
     """Tell the worker so. Which descriptors go with it follows from the message."""
 
@@ -221,7 +221,7 @@ class Tell:
     message: ToWorker
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Steer:
     """New connections to the slot are for the worker at this desk; None: the kernel leaves the slot out."""
 
@@ -229,47 +229,47 @@ class Steer:
     desk: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Terminate:
     """SIGTERM to a worker that serves nobody yet."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Abort:
     """SIGABRT: the worker dumps the stacks of all its threads and dies."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Kill:
     """SIGKILL."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Abandon:
     """It is not gone although it was sent SIGKILL: let go of it. If it ever is, it is a stray."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Look:
     """Ask the worker what its main thread executes; it goes on. Seen tells, soon or never."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Release:
     """Close the launcher's duplicates of all listeners: the server stops, its workers have the last."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Report:
     """A change of state: a line for the log and a record for the history, made in reports.py."""
 
@@ -281,7 +281,7 @@ class Report:
     cause: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Exit:
     """All workers are gone: end the launcher with this exit code. The last action."""
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 
 from reuseport.launcher.deciding.burden import LOOKS, Reading, Seen
+from reuseport.records import record
 
 UNEVEN = 1.2
 """Times the mean: burdens up to here are taken for even."""
@@ -29,7 +29,7 @@ HEEDED_NS = 1_250_000_000
 """After so long from its reading an order is not heeded any more: a second, and some for the looks."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Move:
     """The worker is to pass up to `count` connections to the inbox of `slot`."""
 

@@ -9,6 +9,7 @@ from reuseport.launcher.deciding.conversation import Said
 from reuseport.launcher.deciding.events import Blame, Reason
 from reuseport.launcher.deciding.phases import SERVING, Phase
 from reuseport.messages import Waits
+from reuseport.records import record
 
 DESKS = 3
 """Workers a slot can hold at once: the one that serves, its successor, and predecessors that still drain.
@@ -22,7 +23,7 @@ Stage = Literal["starting", "serving", "reloading", "stopping"]
 """Of the whole server: `starting` until all slots have been served at once for the first time."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Policy:
     """What the operator decided. Seconds; 0 means never for the timeouts and the lifetime."""
 

@@ -5,16 +5,17 @@ cgroup-v1/. Version 1, version 2 and the hybrid of both are found, with and with
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
+
+from reuseport.records import record
 
 
 class CannotTell(Exception):  # noqa: N818 - it is an answer, the third one, and never leaves the launcher
     """The third answer of a kernel question: neither a value nor its absence. The text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cgroup:
     """Our cgroup in the hierarchy of one controller.
 
@@ -29,7 +30,7 @@ class Cgroup:
         return next((directory for directory in self.directories if directory.is_dir()), self.directories[-1])
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Mount:
     top: PurePosixPath  # the cgroup that the mount point shows
     point: Path

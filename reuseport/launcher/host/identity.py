@@ -15,7 +15,6 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ import reuseport
 from reuseport import logs, surroundings
 from reuseport.errors import ConfigurationError, HostError
 from reuseport.kernel.capabilities import Capability, held, keep_only
+from reuseport.records import record
 from reuseport.settings.table import Settings, spellings
 
 _HIGHEST = 2**32 - 2
@@ -50,7 +50,7 @@ _TO_CHANGE_GROUP = frozenset({Capability.SETGID})
 log = logging.getLogger("reuseport")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Identity:
     """Whom workers run as. `groups` are all of them, the primary one too; without a `home` it is `/`."""
 

@@ -6,11 +6,11 @@ Reading (`host_limits`) and deciding (`auto_workers`) are apart, so that the dec
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from reuseport.launcher.host.cgroup import CannotTell, find_cgroup, read_file
+from reuseport.records import record
 
 # What a worker of an ordinary application (framework, templates, database driver) is assumed to take. The
 # demo takes a quarter of it, a large application several times as much: it only has to keep `auto` from
@@ -20,7 +20,7 @@ MEMORY_PER_WORKER = 128 * 1024**2
 Number = TypeVar("Number", int, float)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Limits:
     """What the host grants us. None: no such limit. `unknown` says in words what could not be told."""
 
@@ -31,7 +31,7 @@ class Limits:
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Decision:
     """A number of workers, and the line for the log that says where it comes from."""
 
@@ -56,7 +56,7 @@ def auto_workers(limits: Limits) -> Decision:
     return Decision(workers, f"--workers auto: {workers} ({', '.join(reasons)})")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Room:
     """How many workers a reload may add, and the line for the log where that is fewer than asked for.
 

@@ -5,12 +5,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import NamedTuple
 
 from reuseport.errors import ConfigurationError
 from reuseport.printable import printable
+from reuseport.records import record
 
 UNSURE = 2.0
 """Seconds by which the times of a process and of a file may differ: when the machine was started, from which
@@ -22,7 +23,7 @@ class _Found(NamedTuple):
     written_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PidFile:
     """`path` holds `pid` and a newline, mode 0644, from `write` to `remove`.
 

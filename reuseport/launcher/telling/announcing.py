@@ -7,13 +7,14 @@ that is full delays the truth and never changes it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from reuseport.launcher.deciding.phases import SERVING, Phase
 from reuseport.launcher.deciding.slots import Policy, Stage
 from reuseport.launcher.deciding.supervisor import Supervisor
 from reuseport.printable import printable
+from reuseport.records import record
 
 EXTENSION = 15.0
 """Seconds that are asked for at a time: so long after we have gone silent the manager's own limit counts."""
@@ -31,7 +32,7 @@ class State(Enum):
     STOPPING = "stopping"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Facts:
     """The server at one moment. `reload`: its generation, slots done, slots in all."""
 
@@ -52,7 +53,7 @@ class Facts:
     """Why the last reload was aborted; empty: it was not."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Rules:
     """What does not change. Seconds of the launcher's clock."""
 
@@ -63,7 +64,7 @@ class Rules:
     """When the first start has succeeded or failed, unless workers fail again and again."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Told:
     """What has been sent."""
 

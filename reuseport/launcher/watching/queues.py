@@ -17,10 +17,11 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from reuseport.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Pace:
     """Seconds: how long a worker may leave somebody waiting, between two looks while anybody waits, and after
     the last one that found nobody.
