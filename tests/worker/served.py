@@ -105,7 +105,7 @@ class Served:
         return [each for each in self.state.connections if each.transport]
 
     async def connect(self) -> Client:
-        return Client(*await asyncio.open_connection(*self._address))
+        return Client(*await asyncio.open_connection(*self.address))
 
     async def ask(self, *requests: bytes) -> list[int]:
         """The statuses of the answers to requests that are sent at once on one connection."""
@@ -131,7 +131,7 @@ class Served:
         self.server = server = Server(self.config, self.state, [], [], print, print, self.admission)
         server.lifespan = self.config.lifespan_class(self.config)
         listener = socket.create_server(("127.0.0.1", 0))
-        self._address: Sequence[Any] = listener.getsockname()
+        self.address: Sequence[Any] = listener.getsockname()
         self._accepting = await server.accept_from(listener)
         return self
 

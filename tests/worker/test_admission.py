@@ -88,7 +88,7 @@ def test_without_a_descriptor_they_wait_and_the_loop_goes_on(caplog: pytest.LogC
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 8, before[1]))
                 with pytest.raises(OSError, match="Too many open files"):
                     take_all(taken)
-                await asyncio.get_running_loop().sock_connect(client, tuple(served._address))
+                await asyncio.get_running_loop().sock_connect(client, tuple(served.address))
                 await asyncio.sleep(0.05)
                 assert not served.made
             finally:

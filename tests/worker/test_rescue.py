@@ -75,7 +75,7 @@ class Scene:
     # ── in the test ──
 
     def client(self) -> socket.socket:
-        host, port, *_ = self.served._address
+        host, port, *_ = self.served.address
         client = socket.create_connection((host, port), PATIENCE)
         self._clients.append(client)
         return client

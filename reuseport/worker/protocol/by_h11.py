@@ -125,6 +125,8 @@ class TransferableH11(Kept, H11Protocol):
                 self.server_state.requests.answer(503)
             self._asked = False
         self.server_state.total_requests += 1
+        # Its task is taken off the books a turn of the loop later, and many may be answered in this one.
+        self.server_state.load.beat()
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()

@@ -44,7 +44,7 @@ def test_of_a_unix_socket_nobody_knows() -> None:
 def test_the_longest_wait_is_told_for_a_while() -> None:
     async def go() -> None:
         async with Served(App(), "httptools") as served:
-            client = socket.create_connection(tuple(served._address))
+            client = socket.create_connection(tuple(served.address))
             time.sleep(WAIT)  # noqa: ASYNC251 - the event loop is late, so the client waits
             await until(lambda: served.state.connections)
             for _ in range(TURNS):  # it may be asked a turn after it was connected

@@ -152,7 +152,7 @@ def test_who_has_waited_for_too_long_is_told_so_and_not_served(http: str) -> Non
         loop = asyncio.get_running_loop()
         app = App()
         async with bounded(app, http, wait=WAIT) as served, await served.connect() as busy:
-            address = tuple(served._address)
+            address = tuple(served.address)
             kept = socket.create_connection(address)
             kept.setblocking(False)
             await loop.sock_sendall(kept, request("/kept"))

@@ -236,7 +236,7 @@ def test_who_does_not_read_is_reset_and_who_reads_slowly_is_not(http: str) -> No
                 client = socket.socket()
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
                 client.setblocking(False)
-                await loop.sock_connect(client, tuple(served._address))
+                await loop.sock_connect(client, tuple(served.address))
                 await loop.sock_sendall(client, request("/large"))
                 clients.append(client)
             slow, deaf = clients
