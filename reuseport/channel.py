@@ -8,6 +8,9 @@ When the other side lies or floods
     what is none of the alphabet's, or brings descriptors that it may not, raises ViolationError, once read;
     what comes faster than it is read waits in the socket's buffer: `receive` takes a turn's worth at a time.
 
+Who is at the other end, a worker that was forked says first of all (`say_who`), and the kernel adds its pid,
+which nobody can forge (SCM_CREDENTIALS, unix(7)). So the launcher need not believe whoever has forked it.
+
 When no descriptor is free (RLIMIT_NOFILE)
     the worker's end has a few spare ones, and lets go of them for the moment in which it receives. When they
     do not suffice, or when none is free for what waits to be sent, the message comes without: an order is an
@@ -32,6 +35,7 @@ import contextlib
 import errno
 import os
 import socket
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Generic
 
@@ -50,6 +54,11 @@ SPARE = 4
 """Descriptors that are kept free: an heir's inbox takes one, a foster's inbox and listeners two or three."""
 NOBODY_READS = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTSOCK})
 """The peer is gone; its end is told elsewhere. Or our own end is: the application has closed it."""
+
+
+HERE = b"here"
+_CREDENTIALS = struct.Struct("=iII")
+"""struct ucred: pid, uid, gid."""
 
 
 class PeerGoneError(Exception):
@@ -150,6 +159,24 @@ class Channel(Generic[Said]):
             raise ViolationError(f"a message of more than {PACKET} bytes")
         return decode(packet, self._alphabet)
 
+    def ask_who(self) -> None:
+        """Have the kernel tell who speaks, until `who` is asked."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+
+    def who(self) -> int | None:
+        """The pid of the process that has said so, in our namespace; None: nobody has. Once."""
+        try:
+            word, ancillary, *_ = self._socket.recvmsg(len(HERE) + 1, socket.CMSG_LEN(_CREDENTIALS.size))
+        except (BlockingIOError, ConnectionResetError):
+            return None
+        finally:
+            # What comes from now on is read without room for it.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+        for level, kind, content in ancillary:
+            if (level, kind, word) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS, HERE):
+                return int(_CREDENTIALS.unpack(content)[0])
+        return None
+
     def close(self) -> None:
         """Close this end, and drop what waits."""
         close_all(self._spare)
@@ -178,6 +205,11 @@ class Channel(Generic[Said]):
             if error.errno not in NOBODY_READS:
                 raise
         return True
+
+
+def say_who(end: int) -> None:
+    """The first word at the other end of an asking one. Raises OSError."""
+    os.write(end, HERE)
 
 
 def paired(alphabet: Alphabet[Said]) -> tuple[Channel[Said], socket.socket]:

@@ -8,8 +8,10 @@ that were ordered have failed. With --preload=try there is another mold, which l
 Where one mold of a generation could import it, nothing depends on the next: workers import it by themselves.
 
 A mold runs as the workers' user and is trusted no more than they. What it says is validated (packets.py); a
-pid is believed only if it is a child of ours that nobody else has: the kernel knows. One that says anything
-else, or nothing in time, is killed.
+pid is believed only if it is a child of ours that nobody else has, and has itself said that it is this
+worker: the kernel knows. Else any child that we have besides could be made a worker, which we end one day:
+one of whoever executed us, or an orphan of a container. A mold that says anything else, or nothing in time,
+is killed.
 
 Owns each mold's process and channel, and of each expected worker what `Expected` owns. If the mold dies
     before an order is sent      the order goes nowhere: the end of file is heard, the worker executed;
@@ -75,7 +77,7 @@ class Children(Protocol):
     """Who knows all workers."""
 
     def has(self, pid: int) -> bool:
-        """It is a worker's that we have."""
+        """It is a worker's that we have, or another child's that we know."""
 
     def reap_strays(self) -> None:
         """Nobody is expected any more: whatever child is unknown is a stray."""
@@ -136,6 +138,7 @@ class Molds:
             return False
         expected, theirs = Expected.of(spawn)
         with theirs:
+            expected.ask_who()
             try:
                 mold.channel.send(Cast(spawn.worker, spawn.slot, spawn.generation), [theirs.fileno()])
             except OSError:
@@ -356,6 +359,12 @@ class Molds:
         if pid in self.pids() or self._workforce.has(pid) or not _is_child(pid):
             self._condemn(mold, f"it says that worker {worker} is pid {pid}, which it is not")
             return
+        if (who := mold.expected[worker][0].who()) != pid:
+            if who is None and _has_ended(pid):
+                self._instead(mold, worker)  # before it could say so
+            else:
+                self._condemn(mold, f"it says that worker {worker} is pid {pid}, which does not say so")
+            return
         try:
             execution = Execution(pid)
         except OSError:  # no descriptor is free: it reads the end of file
@@ -381,7 +390,12 @@ def _is_child(pid: int) -> bool:
     if not 0 < pid <= HIGHEST_PID:
         return False
     try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        _has_ended(pid)
     except ChildProcessError:
         return False
     return True
+
+
+def _has_ended(pid: int) -> bool:
+    """A child of ours. Raises ChildProcessError."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -132,6 +132,14 @@ class Expected:
             raise
         return cls(spawn, channel, stacks), theirs
 
+    def ask_who(self) -> None:
+        """It is forked by somebody who need not be believed."""
+        self._channel.ask_who()
+
+    def who(self) -> int | None:
+        """The pid of who has said that it is this worker; None: nobody has. Once."""
+        return self._channel.who()
+
     def born(self, execution: Execution) -> Process:
         """It has a process, which owns everything from now on."""
         return Process(self.spawn, self._channel, execution, self._stacks)

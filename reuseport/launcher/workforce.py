@@ -166,8 +166,8 @@ class Workforce:
         return exits.explain(slot, pid, status, "yes" if grew else "no" if known else "unknown")
 
     def has(self, pid: int) -> bool:
-        """Whether this is the pid of a worker."""
-        return any(process.pid == pid for process in self.processes.values())
+        """Whether this is the pid of a worker, or of another child that is no stray."""
+        return pid in self.others() or any(process.pid == pid for process in self.processes.values())
 
     def reap_strays(self) -> None:
         """Orphans become our children, ours and a container's: a zombie of somebody else's is reaped here."""

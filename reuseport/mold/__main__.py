@@ -159,7 +159,7 @@ def _prepared(channel: Channel[ToMold]) -> None:
 def _is_worker(channel: Channel[ToMold], order: Cast, end: int) -> bool:
     """Fork. In the mold, tell how it went: False."""
     try:
-        pid = cast()
+        pid = cast(end)
     except OSError as error:
         channel.send(Unborn(order.worker, str(error)))
     else:

@@ -6,6 +6,8 @@ started the worker itself. Rejected: CLONE_PARENT, which does it in one step, bu
 library and of the interpreter, whose own bookkeeping at a fork would be missing.
 
 What the standard library and applications do at a fork (os.register_at_fork) happens at both.
+
+The worker says who it is before it is anybody's orphan: when the launcher hears of its birth, it has said so.
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ import os
 import struct
 import warnings
 
+from reuseport.channel import say_who
+
 _PID = struct.Struct("=i")
 
 
-def cast() -> int | None:
-    """Fork a worker. In the mold its pid, once it is the launcher's child; in the worker None.
+def cast(end: int) -> int | None:
+    """Fork a worker, whose end of its channel this is. In the mold its pid, once it is the launcher's child;
+    in the worker None.
 
     Raises OSError (fork(2), pipe(2)): then there is no worker.
     """
@@ -34,7 +39,7 @@ def cast() -> int | None:
         raise
     if between == 0:
         os.close(receiving)
-        if _fork_and_tell(sending):
+        if _fork_and_tell(sending, end):
             os._exit(0)
         os.close(sending)
         return None
@@ -51,15 +56,26 @@ def cast() -> int | None:
     return int(pid)
 
 
-def _fork_and_tell(sending: int) -> bool:
+def _fork_and_tell(sending: int, end: int) -> bool:
     """In the process in between: whether this is still it, and not the worker. Never raises there.
 
     It tells the pid, or the negative errno.
     """
     try:
+        told, telling = os.pipe()
         pid = os.fork()  # of a process that has one thread
     except OSError as error:
-        pid = -(error.errno or 1)
-    if pid != 0:
-        os.write(sending, _PID.pack(pid))
-    return pid != 0
+        os.write(sending, _PID.pack(-(error.errno or 1)))
+        return True
+    if pid == 0:
+        os.close(told)
+        try:
+            say_who(end)
+        except OSError:  # nobody listens: it is not wanted any more
+            os._exit(0)
+        os.close(telling)
+        return False
+    os.close(telling)
+    os.write(sending, _PID.pack(pid))
+    os.read(told, 1)  # nothing, when it has said so, or is gone
+    return True

@@ -216,6 +216,28 @@ def test_no_pid_is_believed(server: Launched, liar: Channel[FromMold], lie: str)
     assert server.stop() == 0
 
 
+def test_a_child_of_the_launchers_that_is_no_worker_is_not_taken_for_one(launch: Launch) -> None:
+    """Who executes the launcher may leave it children; to a container's comes every orphan."""
+    wrapper = ["sh", "-c", 'sleep 1000 >/dev/null 2>&1 & exec "$@"', "sh"]
+    server = launch("plain:app", "--workers", "2", *DEBUG, wrapper=wrapper).ready(2)
+    server.wait_for_first("the mold of generation 1 is ready")
+    (mold,) = server.molds()
+    (child,) = [each for each in server.children() if each.name() == "sleep"]
+    with contextlib.closing(Channel(channel_of(mold), TO_MOLD)) as end:
+        mold.suspend()
+        os.kill(server.workers()[0], signal.SIGKILL)
+        server.wait_for("worker in slot 0 .* was killed by SIGKILL")
+        end.send(Born(3, child.pid))
+        server.wait_for(
+            "the mold of generation 1 is killed: it says that worker 3 is .*, which does not say so"
+        )
+    server.wait_for(r"slot 0 is ready \(generation 1, .* reason: crash\)")
+    assert server.stop() == 0
+    assert child.is_running()
+    child.kill()
+    child.wait(PATIENCE)
+
+
 def test_what_is_no_message_condemns_it(server: Launched, liar: Channel[FromMold]) -> None:
     liar._socket.send(random.Random(1).randbytes(100))
     server.wait_for("the mold of generation 1 is killed: .* is no JSON")
