@@ -27,6 +27,9 @@ else:
             raise TypeError("what changes is a dataclass")
 
         def made(kind: _Kind) -> _Kind:
+            if kind.__doc__ is None:
+                # It would be a signature, which takes longer than all the rest.
+                kind.__doc__ = kind.__qualname__
             kind = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)(kind)
             if not all(field.init for field in dataclasses.fields(kind)):
                 raise TypeError("a field that is not given is a dataclass's")

@@ -139,3 +139,5 @@ def test_what_cannot_be_a_record_is_a_dataclass() -> None:
 def test_none_is_compiled() -> None:
     assert {vars(kind)["__init__"] for kind in (Place, Bound, Settled)} == {Bound.__init__}
     assert dataclasses.is_dataclass(Place)
+    # What is not said takes long to be made up.
+    assert Bound.__doc__ == "Bound"

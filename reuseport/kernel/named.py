@@ -11,10 +11,10 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from reuseport.kernel import diagnosis
+from reuseport.records import record
 
 _TABLE = Path("/proc/net/unix")
 
@@ -28,7 +28,7 @@ _ACCEPTS = 1 << 16  # __SO_ACCEPTCON, include/linux/net.h
 _UNCONNECTED = 1  # SS_UNCONNECTED, include/uapi/linux/net.h
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Named:
     """One of them, by the path that its owner gave, perhaps relative to where that one was."""
 
