@@ -21,7 +21,7 @@ VARIABLE = "REUSEPORT_SURROUNDINGS"
 AGAIN = "REUSEPORT_BEGUN_AGAIN"
 """What a program that executes itself once more hands over: what it was given, and PYTHONPATH."""
 
-REQUIRED = ("click", "prometheus_client", "psutil", "starlette", "uvicorn")
+REQUIRED = ("click", "psutil", "starlette", "uvicorn")
 """What we cannot do without, and by which it is known where we are installed."""
 
 

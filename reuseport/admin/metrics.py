@@ -8,17 +8,13 @@ table; names are only ever added to it.
 from __future__ import annotations
 
 import collections
-import functools
+import itertools
 import platform
-from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 
-from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.samples import Sample
-from prometheus_client.utils import floatToGoString
+from uvicorn import __version__ as uvicorn_version
 
+from reuseport.admin.families import Family, Labels, Readings, Samples, go_float, openmetrics, plain
 from reuseport.certificate import days_left
 from reuseport.instance import SlotStatus, Status
 from reuseport.records import record
@@ -27,6 +23,7 @@ from reuseport.scoreboard import DURATION_BOUNDS, TURNED_AWAY
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 """The format that every Prometheus reads."""
 OPENMETRICS = "application/openmetrics-text"
+OPENMETRICS_1 = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
 
 STATES = ("empty", "starting", "ready", "stalled", "draining", "dying", "backoff", "drained")
 """The phases of a worker, and how a slot can be without one."""
@@ -39,9 +36,6 @@ REASONS = (
 MOST_HELD = 64
 """Names of only_one that are shown, in their order: an application may make up any number of them."""
 
-Readings = Iterable[tuple[tuple[str, ...], float | None]]
-"""Values of the labels and the figure; None where nobody knows it, and then it is left out."""
-
 
 @record(frozen=True, slots=True)
 class Exported:
@@ -52,17 +46,10 @@ class Exported:
     about: str
     read: Callable[[Status], Readings]
 
-    def family(self, status: Status) -> Metric:
+    def family(self, status: Status) -> Family:
         """Its samples now."""
-        # The client library knows a family of counters without the ending of its samples.
-        family = self.name.removesuffix("_total")
-        metric = Metric(family, self.about, "gauge" if family == self.name else "counter")
-        metric.samples = [
-            Sample(self.name, dict(zip(self.labels, values, strict=True)), figure)
-            for values, figure in self.read(status)
-            if figure is not None
-        ]
-        return metric
+        kind = "counter" if self.name.endswith("_total") else "gauge"
+        return Family(self.name, kind, self.about, (Samples(self.name, self.labels, self.read(status)),))
 
 
 # ── kinds of entries ──────────────────────────────────────────────────────────────────────────────────
@@ -89,12 +76,7 @@ def _each(name: str, about: str, read: Callable[[SlotStatus], float | None]) -> 
 
 
 def _build(status: Status) -> Readings:
-    yield (status["version"], platform.python_version(), _uvicorn()), 1
-
-
-@functools.cache
-def _uvicorn() -> str:
-    return version("uvicorn")
+    yield (status["version"], platform.python_version(), uvicorn_version), 1
 
 
 def _states(status: Status) -> Mapping[str, int]:
@@ -343,37 +325,24 @@ def exposition(status: Status, accept: str = "") -> tuple[bytes, str]:
     """The text and its content type, for a scrape with this Accept header.
 
     Plain text for everybody who takes it, even where OpenMetrics is preferred, as by Prometheus: it says the
-    same, and costs the client library half the time, in which the launcher can do nothing else.
+    same in a form that more of them know.
     """
-    collector = _Collector(status)
-    if wants_openmetrics(accept):
-        text: bytes = openmetrics.generate_latest(collector)  # type: ignore[no-untyped-call]
-        return text, openmetrics.CONTENT_TYPE_LATEST
-    return generate_latest(collector), PLAIN
+    families = [*(exported.family(status) for exported in METRICS), _durations(status)]
+    return (openmetrics(families), OPENMETRICS_1) if wants_openmetrics(accept) else (plain(families), PLAIN)
 
 
-class _Collector:
-    """The status as the client library takes it."""
-
-    def __init__(self, status: Status) -> None:
-        self._status = status
-
-    def collect(self) -> Iterable[Metric]:
-        yield from (exported.family(self._status) for exported in METRICS)
-        yield _durations(self._status)
-
-
-def _durations(status: Status) -> Metric:
+def _durations(status: Status) -> Family:
     name, about = DURATIONS
     slots = [slot["durations"] for slot in status["slots"]]
-    bounds: list[str] = [*map(floatToGoString, DURATION_BOUNDS), "+Inf"]
+    bounds: list[str] = [*map(go_float, DURATION_BOUNDS), "+Inf"]
     columns = zip(*(slot["counts"] for slot in slots), strict=True)
     counts = [sum(column) for column in columns] or [0] * len(bounds)
-    metric = Metric(name, about, "histogram")
-    total = 0
-    for bound, count in zip(bounds, counts, strict=True):
-        total += count
-        metric.samples.append(Sample(f"{name}_bucket", {"le": bound}, total))
-    metric.samples.append(Sample(f"{name}_count", {}, total))
-    metric.samples.append(Sample(f"{name}_sum", {}, sum(slot["sum"] for slot in slots)))
-    return metric
+    below = list(itertools.accumulate(counts))
+    buckets = [((bound,), count) for bound, count in zip(bounds, below, strict=True)]
+    whole: Labels = ()
+    samples = (
+        Samples(f"{name}_bucket", ("le",), buckets),
+        Samples(f"{name}_count", whole, [(whole, below[-1])]),
+        Samples(f"{name}_sum", whole, [(whole, sum(slot["sum"] for slot in slots))]),
+    )
+    return Family(name, "histogram", about, samples)
