@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -17,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
+from reuseport.admin.beside import beside
 from reuseport.admin.feed import Feed
 from reuseport.admin.fresh import Fresh
 from reuseport.admin.sampler import STEP, Sampler
@@ -32,7 +32,7 @@ _NOT_FOUND = HTTPException(404).detail
 LARGEST = 2**53
 """The largest whole number that JSON is sure to carry."""
 
-OPENAPI = (files("reuseport.admin") / "openapi.json").read_bytes()
+OPENAPI = beside("openapi.json").read_bytes()
 """Read once, like everything that an upgrade could change while we run."""
 
 

@@ -65,3 +65,9 @@ def test_a_mold_waits_for_next_to_none_of_our_modules() -> None:
         found & {"asyncio", "click", "dataclasses", "inspect", "json", "socket", "subprocess", "typing"}
         == set()
     )
+
+
+def test_what_shows_and_steers_it_needs_neither_archives_nor_a_second_way_to_be_served() -> None:
+    found = imported("reuseport.admin.service")
+    assert found & {"http.server", "importlib.metadata", "importlib.resources", "wsgiref", "zipfile"} == set()
+    assert found & {"prometheus_client", "psutil", "urllib.request"} == set()
