@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,6 +30,7 @@ from reuseport.admin.probes import Probes
 from reuseport.admin.sampler import Sampler
 from reuseport.admin.visitor import MOST_HEAD, Visitor, Visitors
 from reuseport.instance import Instance
+from reuseport.kernel.accepting import Listener
 from reuseport.settings.table import Settings
 
 PATIENCE = 20.0
@@ -89,7 +91,7 @@ class Service:
         def visitor() -> Visitor:
             return Visitor(config, visitors, self._loop)
 
-        listener = door.listener.dup()
+        listener = Listener(fileno=os.dup(door.listener.fileno()))
         self._servers.append(await self._loop.create_server(visitor, sock=listener, backlog=BACKLOG))
 
     def _status(self) -> bytes:

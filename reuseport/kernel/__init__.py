@@ -3,6 +3,7 @@
 addresses     what --bind says, and what the kernel is asked to bind
 listener      sockets that each worker has for itself: reservation and listeners
 mending       what any holder of a listener can do to it, and how that is undone
+accepting     what an event loop is told when no descriptor is free
 queue         who waits in a listener's accept queue
 shared        sockets that all workers share
 inherited     sockets that the service manager has opened for us

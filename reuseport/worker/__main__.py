@@ -11,7 +11,6 @@ import functools
 import itertools
 import logging
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from reuseport import draining, exclusion, logs
 from reuseport.channel import Channel
 from reuseport.errors import ConfigurationError
+from reuseport.kernel.accepting import Listener
 from reuseport.kernel.descriptors import have_enough
 from reuseport.messages import Failed, Listens, Start, ToWorker
 from reuseport.scoreboard import Desk, Scoreboard
@@ -152,8 +152,8 @@ async def serve(
         state.sessions = sticky.sessions
         sockets = sockets[sticky.taken :]
     application.around = functools.partial(surrounded, state)
-    shared = [socket.socket(fileno=fd) for fd in sockets[: order.shared]]
-    own = [socket.socket(fileno=fd) for fd in sockets[order.shared :]]
+    shared = [Listener(fileno=fd) for fd in sockets[: order.shared]]
+    own = [Listener(fileno=fd) for fd in sockets[order.shared :]]
 
     def on_listen() -> None:
         desk[Desk.CERTIFICATE] = application.first_expiry

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from reuseport.kernel.accepting import Listener
 from reuseport.worker.inbox import Inbox
 from reuseport.worker.server import Accepting, Server
 
@@ -46,7 +47,7 @@ class Fostering:
         if self._incoming is not None:
             fostered.incoming = self._incoming(fds[0], slot)
             fds = fds[1:]
-        task = loop.create_task(self._accept(fostered, [socket.socket(fileno=fd) for fd in fds]))
+        task = loop.create_task(self._accept(fostered, [Listener(fileno=fd) for fd in fds]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

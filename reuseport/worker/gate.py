@@ -9,11 +9,12 @@ is read before the connection has a protocol.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import math
 import socket
 from collections.abc import Callable
+
+from reuseport.kernel.accepting import EXHAUSTED
 
 AGAIN = 0.01
 """Seconds until the next look for room, or for a free descriptor, while there is none."""
@@ -21,8 +22,6 @@ SAID = 60.0
 """Seconds for which it is enough to have said that there is none."""
 AT_ONCE = 64
 """Connections accepted before the event loop turns."""
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Nothing more can be accepted for now (accept(2)). Its other errors concern one connection each."""
 
 log = logging.getLogger("uvicorn.error")
 

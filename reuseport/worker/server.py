@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any, TypeAlias
 import uvicorn
 from uvicorn.config import Config
 
+from reuseport.kernel.accepting import EXHAUSTED
 from reuseport.messages import Failed
 from reuseport.worker.admission import Admission, tls
 from reuseport.worker.application import StartupError, withheld_errors
@@ -36,9 +36,6 @@ LONG = 1.0
 MOST_QUEUED = 65536
 """Connections taken from one accept queue at a stop: no queue is longer (net.core.somaxconn), so the end of
 the loop does not depend on the clients."""
-
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Nothing more can be accepted for now (accept(2)). Its other errors concern one connection each."""
 
 log = logging.getLogger("uvicorn.error")
 

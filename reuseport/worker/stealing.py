@@ -30,11 +30,12 @@ import time
 from collections.abc import Iterable, Sequence
 
 from reuseport.channel import close_all
+from reuseport.kernel.accepting import EXHAUSTED
 from reuseport.kernel.queue import accept_queue
 from reuseport.kernel.waking import wait_alone, wait_no_more
 from reuseport.scoreboard import DESKS, Desk, Scoreboard, SlotWord, add
 from reuseport.worker.polling import epoll_of
-from reuseport.worker.server import EXHAUSTED, Server
+from reuseport.worker.server import Server
 
 PATIENCE = 0.001
 """Seconds for which a worker with work may be silent: most requests are over by then."""

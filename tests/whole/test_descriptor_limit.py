@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
+import socket
 from pathlib import Path
 
 from tests.conftest import Launch, Launched
@@ -59,4 +61,19 @@ def test_another_one_fosters(launch: Launch) -> None:
     resource.prlimit(workers[0], resource.RLIMIT_NOFILE, limits)
     assert ask(server.port)
     assert server.workers()[0] == workers[0]
+    assert server.stop() == 0
+
+
+def test_who_waits_for_a_descriptor_neither_fills_the_log_nor_holds_others_up(launch: Launch) -> None:
+    server = launch("plain:app", "--workers", "1", "--loop", "asyncio", "--backlog", "500").ready(1)
+    with Lines() as lines:
+        keep(server, lines, 0)
+        exhaust(server.workers()[0])
+        with contextlib.ExitStack() as stack:
+            for _ in range(KEPT):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            server.wait_for("out of system resource")
+            for line in lines.opened:
+                line.ask()
+            assert server.count("out of system resource") < 100, "once a second, not 500 times"
     assert server.stop() == 0
