@@ -168,9 +168,13 @@ def _refuse_pair(one: TCPAddress | Endpoint, other: TCPAddress | Endpoint) -> No
 
 def _parse_tcp(text: str) -> TCPAddress:
     host, colon, port = text.rpartition(":")
-    if not colon:
+    if not colon or port.endswith("]"):
         hint = f"for a port on this machine write 127.0.0.1:{text}" if text.isdecimal() else FORMS
         raise ConfigurationError(f"{text!r} is not an address: host or port is missing; {hint}")
+    if "://" in text:
+        raise ConfigurationError(
+            f"{text!r} is a URL: leave out {text.partition('://')[0]}://, --ssl-certfile brings TLS; {FORMS}"
+        )
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if not _is_ipv6(host):

@@ -125,10 +125,10 @@ def explain_in_use(endpoint: Endpoint) -> str:
         )
     # A bound socket that neither listens nor is connected has no row.
     for stranger in starting_on(endpoint, ()) or ():
-        return (
-            f"{stranger.describe()} has bound {stranger.address} and does not listen, perhaps a server that"
-            " is just starting; stop it, or choose another port"
-        )
+        silent = f"{stranger.describe()} has bound {stranger.address} and does not listen"
+        if os.getpid() in owners.holders(stranger.inode):
+            return f"{silent}: it is this server itself; choose another port for one of the two"
+        return f"{silent}, perhaps a server that is just starting; stop it, or choose another port"
     return (
         "a socket that does not listen holds it, of another user or without SO_REUSEPORT, perhaps a server"
         " that is just starting; stop that, or choose another port"

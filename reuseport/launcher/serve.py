@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from reuseport import logs, surroundings
+from reuseport.errors import ConfigurationError
 from reuseport.instance import Attach
 from reuseport.kernel.descriptors import few, have_enough
 from reuseport.kernel.inherited import passed
@@ -71,6 +72,7 @@ def _serve(settings: Settings, admin: Admin | None, relay: logs.Relay, first: Mo
             decision = auto_workers(limits)
             log.info(decision.reasoning)
             workers = decision.workers
+        _refuse_never_ready(settings, workers)
         if settings.pid_file is not None:
             pid_file = PidFile(Path(settings.pid_file))
             pid_file.write()
@@ -99,6 +101,15 @@ def _warn_of_what_all_can_read() -> None:
         log.warning(
             "everybody on this machine can read --ssl-keyfile-password in the list of processes: give"
             " --ssl-keyfile-password-file, or REUSEPORT_SSL_KEYFILE_PASSWORD"
+        )
+
+
+def _refuse_never_ready(settings: Settings, workers: int) -> None:
+    if settings.min_ready > workers:
+        ours = "1 worker" if workers == 1 else f"{workers} workers"
+        raise ConfigurationError(
+            f"--min-ready {settings.min_ready} of {ours}: neither probes nor systemd would ever be told that"
+            " we are ready; give it no more than --workers"
         )
 
 

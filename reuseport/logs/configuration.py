@@ -66,10 +66,9 @@ def _configure(settings: Settings, place: Place, apply_file: Callable[[str], Non
         else:
             apply_file(settings.log_config)
     except (ValueError, TypeError, AttributeError, ImportError, KeyError, OSError, RuntimeError) as error:
-        name = settings.log_config or "--log-file, --access-log-file"
         # What dictConfig and fileConfig raise for a configuration: the cause tells more than they do.
-        why = error if settings.log_config is None else error.__cause__ or error
-        raise ConfigurationError(f"logging cannot be set up from {name}: {why}") from error
+        why = error.__cause__ or error
+        raise ConfigurationError(f"logging cannot be set up from {settings.log_config}: {why}") from error
     if settings.log_config is not None:
         for handler in handlers():
             label_records_at(handler, place)
@@ -86,8 +85,8 @@ def _apply_flags(settings: Settings, place: Place) -> None:
     """Without a file of the operator's. Not by dictConfig, whose import costs the launcher a mebibyte."""
     level = (settings.log_level or "info").upper()
     line = formatter(settings, place)
-    default = _handler(settings.log_file, sys.stderr)
-    access = _handler(settings.access_log_file, sys.stdout)
+    default = _handler("--log-file", settings.log_file, sys.stderr)
+    access = _handler("--access-log-file", settings.access_log_file, sys.stdout)
     for handler in (default, access):
         handler.setFormatter(line)
     for name, handlers_of_it in (
@@ -102,11 +101,20 @@ def _apply_flags(settings: Settings, place: Place) -> None:
         logger.propagate = not handlers_of_it
 
 
-def _handler(path: str | None, stream: TextIO) -> logging.Handler:
-    number = _inherited(path)
-    if path is None or path == "-" or number is not None:
-        return logging.StreamHandler({1: sys.stdout, 2: sys.stderr}.get(number or 0, stream))
-    return LogFile(path)
+def _handler(flag: str, path: str | None, stream: TextIO) -> logging.Handler:
+    try:
+        number = _inherited(path)
+        if path is None or path == "-" or number is not None:
+            return logging.StreamHandler({1: sys.stdout, 2: sys.stderr}.get(number or 0, stream))
+        return LogFile(path)
+    except UnfitError as error:
+        raise ConfigurationError(f"{flag}: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(
+            f"{flag} {path} cannot be written: {why}; give a path in a directory that exists and that this"
+            " user may write to"
+        ) from error
 
 
 def _inherited(path: str | None) -> int | None:

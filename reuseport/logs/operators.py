@@ -63,13 +63,24 @@ def _read(path: str) -> _Described:
 
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     else:
-        parser = configparser.ConfigParser()
-        with Path(path).open(encoding="utf-8") as file:
-            parser.read_file(file)
-        return parser
+        return _read_ini(path)
     if not isinstance(found, dict):
         raise TypeError("it describes nothing: see logging.config.dictConfig")
     return found
+
+
+def _read_ini(path: str) -> configparser.RawConfigParser:
+    """Whatever is called neither .json nor .yaml. Raises ValueError for what is none."""
+    parser = configparser.ConfigParser()
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            parser.read_file(file)
+    except configparser.Error as error:
+        why = error.message.splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"as an .ini file, for so it is read unless it is called .json or .yaml: {why}"
+        ) from None
+    return parser
 
 
 # ── our lines ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -131,7 +131,8 @@ def _from_env_file(path: str) -> dict[str, str]:
     try:
         values = dotenv_values(path)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"cannot read --env-file {path}: {error}") from error
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ConfigurationError(f"cannot read --env-file {path}: {why}") from error
     return {name: values[name] or "" for name in ("WEB_CONCURRENCY",) if name in values}
 
 
@@ -201,7 +202,10 @@ def _table(path: Path, config: str | None) -> dict[str, Any]:
     except ValueError as error:  # a TOMLDecodeError names line and column, and a UnicodeDecodeError the byte
         if config is None and path.name == "pyproject.toml" and not _OURS.search(content):
             return {}  # broken, but nobody's who wants something of us
-        raise ConfigurationError(f"{shown} is not TOML: {error}") from error
+        hint = "; gunicorn's and hypercorn's .py files are not read, see `reuseport manual moving-over`"
+        raise ConfigurationError(
+            f"{shown} is not TOML: {error}{hint if path.suffix == '.py' else ''}"
+        ) from error
     if path.name != "pyproject.toml":
         return document
     tools = document.get("tool", {})

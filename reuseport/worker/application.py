@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -208,10 +209,17 @@ def _dead_end(target: str, absent: str | None) -> str:
     if not module or not attribute:
         return "it is no name that uvicorn knows; write module:attribute for one of your own"
     if absent is not None or module not in sys.modules:
-        return f"there is no module {absent or module!r}; check the name, install it, or add --app-dir"
+        nowhere = f"there is no module {absent or module!r}{_where()}"
+        return f"{nowhere}; check the name, install it, or add --app-dir"
     near = difflib.get_close_matches(attribute, vars(sys.modules[module]), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "name something that it defines"
     return f"module {module!r} has no {attribute!r}; {hint}"
+
+
+def _where() -> str:
+    """In which directory it was looked for, before what is installed: --app-dir, or the current one."""
+    place = Path(sys.path[0] or ".").absolute() if sys.path else Path.cwd()
+    return f", neither in {place} nor installed" if place.is_dir() else f": {place} is no directory"
 
 
 def judge(application: object, settings: Settings) -> None:

@@ -220,7 +220,8 @@ def test_the_clients_port(launch: Launch) -> None:
     server = launch("plain:app").ready(1)
     port = server.port
     server.stop()
-    refused(launch("plain:app", "--port", str(port), "--admin", f"127.0.0.1:{port}"), "is in use")
+    ours = "it is this server itself; choose another port"
+    refused(launch("plain:app", "--port", str(port), "--admin", f"127.0.0.1:{port}"), ours)
     other = launch("plain:app", "--port", str(port)).ready(1)
     refused(launch("plain:app", "--admin", f"127.0.0.1:{port}"), "is in use")
     assert other.stop() == 0

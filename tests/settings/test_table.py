@@ -384,6 +384,12 @@ def test_a_mistake_in_the_file_names_the_file_and_the_fix(settle: Load, file: st
         settle(file)
 
 
+def test_who_gives_gunicorns_file_is_told_where_to_read_on(tmp_path: Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text("import os\nworkers = int(os.environ.get('N', 2))\n")
+    with pytest.raises(ConfigurationError, match=r"gunicorn\.conf\.py is not TOML: .*manual moving-over"):
+        load({}, {}, tmp_path, "gunicorn.conf.py")
+
+
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "reuseport.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match="is not TOML"):

@@ -93,7 +93,7 @@ def refused(*arguments: str, cwd: Path, wrapper: Sequence[str] = (), command: Se
 @pytest.mark.parametrize(
     ("app", "words"),
     [
-        ("nosuch:app", ["nosuch", "--app-dir"]),
+        ("nosuch:app", ["nosuch", "--app-dir", f"neither in {APPS} nor installed"]),
         ("nosuch.web:app", ["'nosuch'", "--app-dir"]),
         ("mirror:ap", ["has no 'ap'", "did you mean 'app'?"]),
         ("mirror:not_callable", ["no ASGI application", "str is not callable"]),
@@ -109,6 +109,17 @@ def test_an_application_that_cannot_be_one(app: str, words: list[str], tmp_path:
     announced = re.search(r"http://127\.0\.0\.1:(\d+)", stderr)
     assert announced is not None
     assert not listening(int(announced[1]))
+
+
+def test_an_app_dir_that_is_none(tmp_path: Path) -> None:
+    code, stderr = run(["mirror:app", "--port", "0", "--app-dir", "missing"], tmp_path)
+    assert f": {tmp_path}/missing is no directory;" in only_message(code, stderr, "could not start: ")
+
+
+def test_more_ready_workers_than_there_are(tmp_path: Path) -> None:
+    message = refused("--port", "0", "--workers", "2", "--min-ready", "3", cwd=tmp_path)
+    assert message.startswith("--min-ready 3 of 2 workers: ")
+    assert message.endswith("give it no more than --workers")
 
 
 # ── the command line and the file ─────────────────────────────────────────────────────────────────────────
@@ -246,12 +257,18 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
 
 def test_a_log_file_that_cannot_be_written(tmp_path: Path) -> None:
     for flag in ("--log-file", "--access-log-file"):
-        code, stderr = run(["--port", "0", f"{flag}={tmp_path}/missing/x.log"], tmp_path)
-        assert "missing/x.log" in only_message(code, stderr, "Error: ")
+        message = refused("--port", "0", f"{flag}={tmp_path}/missing/x.log", cwd=tmp_path)
+        assert message.startswith(f"{flag} {tmp_path}/missing/x.log cannot be written: No such file or dir")
 
 
 def test_a_log_configuration_that_is_none(tmp_path: Path) -> None:
-    for name, text in (("log.json", "{"), ("log.ini", "[loggers]"), ("log.yaml", "version: 2")):
+    for name, text in (
+        ("log.json", "{"),
+        ("log.ini", "[loggers]"),
+        ("log.yaml", "version: 2"),
+        ("log.py", "LOGGING = {}"),
+        ("twice.ini", "[loggers]\nkeys=root\n[loggers]\nkeys=root\n"),
+    ):
         (tmp_path / name).write_text(text)
         code, stderr = run(["--port", "0", f"--log-config={name}"], tmp_path)
         assert name in only_message(code, stderr, "Error: ")
