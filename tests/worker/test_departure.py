@@ -10,6 +10,7 @@ import pytest
 from reuseport.scoreboard import Desk
 from reuseport.worker import departure
 from reuseport.worker.departure import Departure
+from tests.worker.protocol.test_connection import PATIENCE
 from tests.worker.test_rebalancing import passed, serving
 
 NUMBER = 12
@@ -28,7 +29,7 @@ async def depart(worker_count: int, room: int | None) -> tuple[list[int], int]:
             leaving = Departure(worker.state, [heir.detach()], worker.desk, final=False)
             leaving.begin(asyncio.get_running_loop(), config)
             refused = worker.desk[Desk.HANDOFFS_REFUSED]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while sum(counts) < worker_count:
                     counts.append(passed(mine))
                     await asyncio.sleep(0)
@@ -43,7 +44,8 @@ def test_a_slice_in_each_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> No
     assert sum(counts) == NUMBER
 
 
-def test_who_finds_no_room_spares_the_others_the_attempt() -> None:
+def test_who_finds_no_room_spares_the_others_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(departure, "SLICE", PATIENCE)
     counts, refused = asyncio.run(depart(NUMBER, 1))
     assert 1 <= counts[0] < NUMBER, "the least that a socket's buffer can be holds a few"
     assert refused == 1
