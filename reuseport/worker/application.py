@@ -23,11 +23,11 @@ from uvicorn.importer import ImportFromStringError, import_from_string
 from reuseport.messages import MOST_TEXT, Failed
 from reuseport.settings.handed import uvicorn_options
 from reuseport.settings.table import Settings
-from reuseport.worker.certificates import first_expiry, serve_names
+from reuseport.worker.certificates import first_expiry, serve_names, trusted_authorities
 from reuseport.worker.protocol.connection import chosen
 from reuseport.worker.protocol.fitting import misfit
 from reuseport.worker.protocol.limits import Limits
-from reuseport.worker.tickets import Keys, share
+from reuseport.worker.tickets import Keys, made_for, share
 
 log = logging.getLogger("uvicorn.error")
 
@@ -67,6 +67,8 @@ class Application(Config):
     """When the first certificate ends, seconds since the epoch; 0: there is none."""
 
     _preloaded = False
+    _trusted = b""
+    """What certificates of clients are verified with."""
 
     def __init__(self, settings: Settings, tickets: Sequence[str] = ()) -> None:
         """Imports what chooses the event loop, and nothing else of the operator's.
@@ -104,7 +106,7 @@ class Application(Config):
         else:
             self._load()
         if self.ssl is not None and self.tickets:
-            self._keys = share(self.ssl, [bytes.fromhex(key) for key in self.tickets])
+            self._keys = share(self.ssl, self._ticket_keys())
         if self.around is not None:
             self.loaded_app = self.around(self.loaded_app)
 
@@ -112,7 +114,10 @@ class Application(Config):
         """Make TLS session tickets with the first of these from now on, and take those of all."""
         self.tickets = tickets
         if self._keys is not None:
-            self._keys.use([bytes.fromhex(key) for key in tickets])
+            self._keys.use(self._ticket_keys())
+
+    def _ticket_keys(self) -> list[bytes]:
+        return made_for([bytes.fromhex(key) for key in self.tickets], self._trusted)
 
     def preload(self) -> None:
         """Load all of it before the process is forked, and before there is an event loop."""
@@ -130,6 +135,7 @@ class Application(Config):
             judge(import_named("APP", settings.app), settings)
             _find("--http", settings.http, HTTP_PROTOCOLS)
             _find("--ws", settings.ws, WS_PROTOCOLS)
+            self._trusted = trusted_authorities(settings)
             super().load()
             self.on_ready = _hook("--on-ready", settings.on_ready)
             self.on_exit = _hook("--on-exit", settings.on_exit)

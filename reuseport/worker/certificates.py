@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from uvicorn.config import create_ssl_context
@@ -42,6 +43,13 @@ def serve_names(context: ssl.SSLContext, settings: Settings) -> None:
             connection.context = chosen
 
     context.sni_callback = choose
+
+
+def trusted_authorities(settings: Settings) -> bytes:
+    """What clients' certificates are verified with; nothing where they show none. Raises OSError."""
+    if not settings.ssl_cert_reqs or settings.ssl_ca_certs is None:
+        return b""
+    return Path(settings.ssl_ca_certs).read_bytes()
 
 
 def context_for(by_name: Mapping[str, ssl.SSLContext], name: str | None) -> ssl.SSLContext | None:

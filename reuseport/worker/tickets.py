@@ -107,6 +107,19 @@ class Keys:
         return _TAKEN if number == 0 else _REPLACE
 
 
+def made_for(keys: Sequence[bytes], trusted: bytes) -> list[bytes]:
+    """Of these keys those for workers with the same `trusted` authorities; the same ones where it is nothing.
+
+    Who resumes a session shows no certificate again, so a ticket from before a reload would let in a client
+    whose authority has been taken away.
+    """
+    if not trusted:
+        return list(keys)
+    import hashlib
+
+    return [hashlib.shake_256(key + trusted).digest(SIZE) for key in keys]
+
+
 def share(context: ssl.SSLContext, keys: Sequence[bytes]) -> Keys | None:
     """Give and take tickets with these from now on; None where that cannot be had."""
     try:
