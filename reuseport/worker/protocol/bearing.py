@@ -31,6 +31,10 @@ BEGUN: dict[str, Any] = {}
 """The scope of a request whose headers are not complete."""
 
 
+NONE = -1 << 40
+"""Of this read's bytes not one is to be counted."""
+
+
 class Bearing(Kept):
     """The rest of the connection is by_httptools'."""
 
@@ -47,7 +51,9 @@ class Bearing(Kept):
     brief: int
     """Bytes of a read in which no head can be too large; -1 while one has begun and not ended."""
     unread: int
-    """Bytes that are sure to have come of that one."""
+    """Bytes that are sure to have come of that one; in a body, since its last part. Negative: one has come in
+    this read.
+    """
 
     def resting(self) -> bool:
         """Whether it surely waits for the next request, and nothing else. For most connections, most of the
@@ -95,11 +101,27 @@ class Bearing(Kept):
             self.brief = -1
         elif self.brief < 0:
             self.brief = state.shared.brief if state.shared is not None else 0
+            self.unread = 0
+        elif self.cycle is not None and self.cycle.more_body and self.cycle.scope is self.scope:
+            # Chunks end in fields, too, and the parser keeps them all.
+            self.unread = max(0, self.unread + size)
+            if 0 < limits.head_size < self.unread:
+                self._refuse_trailers(self.cycle)
+                return
+        else:
+            self.unread = 0
         for target, headers, long in self._heads():
             if 0 < limits.fields < len(headers) or 0 < limits.head_size < long:
                 state.requests.turn_away(Desk.HEAD_TOO_LARGE)
                 self.refuse(414 if 0 < limits.head_size < target else 431)
                 return
+
+    def _refuse_trailers(self, cycle: Cycle) -> None:
+        self.server_state.requests.turn_away(Desk.HEAD_TOO_LARGE)
+        if cycle.response_complete:
+            self.transport.abort()  # it has had its answer
+        else:
+            self.refuse(431)
 
     def _answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavai
 from uvicorn.protocols.utils import is_ssl
 
 from reuseport.worker.protocol.activity import NEVER
-from reuseport.worker.protocol.bearing import BEGUN, Bearing
+from reuseport.worker.protocol.bearing import BEGUN, NONE, Bearing
 from reuseport.worker.protocol.cycle import Cycle
 from reuseport.worker.protocol.declined import decline
 from reuseport.worker.protocol.flow import Flow, addresses
@@ -332,6 +332,7 @@ class TransferableHttpTools(Bearing, Flow, Parting):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        self.unread = NONE
         cycle = self.cycle
         # An upgrade has no cycle.
         if cycle is None or cycle.response_complete or cycle.scope is not self.scope:

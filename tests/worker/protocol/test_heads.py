@@ -159,3 +159,50 @@ def test_what_is_large_behind_a_small_head_is_no_head() -> None:
                 assert (await answer(served, posted + body, None)).startswith(b"HTTP/1.1 200 ")
 
     asyncio.run(go())
+
+
+CHUNKED = request("/body", "POST", "Transfer-Encoding: chunked") + b"1\r\nx\r\n"
+
+
+@parsers
+@pytest.mark.parametrize("path", ["/body", "/"], ids=["in a request", "behind its answer"])
+@pytest.mark.parametrize("piece", [b"A: b\r\n" * 200, b"X: " + b"x" * 1000], ids=["many", "without an end"])
+def test_fields_behind_a_body_are_bounded_as_well(http: str, path: str, piece: bytes) -> None:
+    async def go() -> None:
+        limits = Limits(head_size=65536)
+        options: dict[str, Any] = {"h11_max_incomplete_event_size": 65536}
+        async with Served(App(), http, limits, **options) as served, await served.connect() as client:
+            client.writer.write(CHUNKED.replace(b"/body", path.encode()))
+            if path == "/":
+                assert await client.answer() == 200
+            client.writer.write(b"0\r\n")
+            sent = 0
+            while not served.turned_away:
+                more = piece if piece.endswith(b"\n") or not sent else b"x" * 1000
+                client.writer.write(more)
+                await client.writer.drain()
+                await asyncio.sleep(0)
+                sent += len(more)
+                assert sent < 1 << 20
+            assert served.turned_away == {"head_too_large": 1}
+            if path == "/body":
+                assert (await client.rest()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+    asyncio.run(go())
+
+
+@parsers
+@pytest.mark.parametrize("path", ["/body", "/"], ids=["read", "not read"])
+def test_a_body_of_many_parts_and_a_few_fields_behind_it_is_none_too_large(http: str, path: str) -> None:
+    async def go() -> None:
+        async with Served(App(), http, LIMITS) as served, await served.connect() as client:
+            client.writer.write(CHUNKED.replace(b"/body", path.encode()))
+            for part in (b"1\r\nx\r\n" * SIZE, b"%x\r\n%s\r\n" % (9 * SIZE, b"x" * 9 * SIZE)) * 3:
+                client.writer.write(part)
+                await client.writer.drain()
+                await asyncio.sleep(0.001)
+            client.writer.write(b"0\r\nX: y\r\n\r\n")
+            assert await client.answer() == 200
+            assert await client.ask(request()) == 200
+
+    asyncio.run(go())
