@@ -18,7 +18,7 @@ footprint    its proportional set size, while somebody wants to know
 hooks        functions of the operator's: --on-ready, --on-exit
 inbox        connections that others pass to this slot
 passing      one idle connection goes to another slot
-departure    a worker leaves: nobody is cut off
+departure    a worker leaves: nobody is cut off; `unanswered`: nor does it wait for who has nothing to say
 fostering    accepting for a slot whose worker is gone
 stealing     accepting for a sibling while its event loop is blocked
 polling      how the event loop waits, and that it is not woken for what another takes

@@ -25,6 +25,7 @@ from reuseport.worker.departure import Departure
 from reuseport.worker.gate import Gate
 from reuseport.worker.polling import Exclusive, epoll_of
 from reuseport.worker.protocol.connection import State
+from reuseport.worker.unanswered import Unanswered
 from reuseport.worker.unfinished import Unfinished, unfinished
 
 LOOK = 0.02
@@ -270,9 +271,11 @@ class Server(uvicorn.Server):
         linger_until = loop.time() + LINGER if departure.final else deadline
         say_at = tell_at = began + LONG
         greet_until = loop.time() + (LINGER if departure.final else self.config.timeout_keep_alive)
+        unanswered = Unanswered(self.server_state.connections)
         while True:
             # First: who was accepted last becomes a connection only when the loop turns.
             await asyncio.sleep(LOOK)
+            unanswered.look(loop.time())
             greeting = loop.time() < greet_until and self._greeting()
             if not (self.server_state.connections or self.server_state.tasks or greeting):
                 break

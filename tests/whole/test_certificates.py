@@ -7,6 +7,7 @@ import datetime
 import signal
 import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,26 @@ def test_a_handshake_that_does_not_end_is_ended(launch: Launch, tmp_path: Path, 
                 assert slow.recv(1) == b""
     assert server.stop() == 0
     assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_who_keeps_a_connection_and_reads_nothing_holds_no_stop_up(
+    launch: Launch, tmp_path: Path, loop: str
+) -> None:
+    """As every pool of connections does. Event loops would wait for its goodbye for half a minute."""
+    ca = trustme.CA()
+    write(ca.issue_cert("one.test"), tmp_path / "both.pem")
+    tls = ("--ssl-certfile", str(tmp_path / "both.pem"), "--loop", loop)
+    server = launch("plain:app", "--workers", "1", *tls, "--graceful-timeout", "5m").ready(1)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    ca.configure_trust(context)
+    with (
+        socket.create_connection(("127.0.0.1", server.port), PATIENCE) as plain,
+        context.wrap_socket(plain) as talk,
+    ):
+        talk.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert talk.recv(1000).startswith(b"HTTP/1.1 200 ")
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 25
