@@ -28,8 +28,8 @@ from reuseport.worker.protocol.parting import Parting
 from reuseport.worker.protocol.state import State
 
 SLASH, HASH = b"/#"
-NOTED = FORWARDED | {b"expect", b"connection"}
-"""Headers that mean something to us."""
+CODED = b"transfer-encoding"
+NOTED = FORWARDED | {b"expect", b"connection", CODED}  # they mean something to us
 CONNECTION = [b"connection"]
 """Nothing but what the parser heeds."""
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
@@ -242,8 +242,7 @@ class TransferableHttpTools(Bearing, Flow, Parting):
 
     def _refuse_what_is_none(self) -> None:
         self.begun = None
-        message = "Invalid HTTP request received."
-        self.logger.warning(message)
+        self.logger.warning(message := "Invalid HTTP request received.")
         self.send_400_response(message)
 
     def on_message_begin(self) -> None:
@@ -324,6 +323,9 @@ class TransferableHttpTools(Bearing, Flow, Parting):
 
     def _heed(self, noted: list[bytes]) -> bool:
         """What NOTED headers ask for; whether the client expects to be told to go on."""
+        if CODED in noted:
+            # Not the scope's any more: fields behind the body are no headers (RFC 9110, 6.5.1).
+            self.headers = self.headers.copy()
         if self.forwarded is not None and not FORWARDED.isdisjoint(noted):
             self.forwarded.apply(self.scope)
         return b"expect" in noted and any(

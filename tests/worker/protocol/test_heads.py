@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from reuseport.worker.protocol.bearing import BEGUN
+from reuseport.worker.protocol.count import Message, Receive, Send
 from reuseport.worker.protocol.limits import Limits
 from tests.worker.protocol.test_deadlines import App, until
 from tests.worker.served import Served, request
@@ -206,3 +207,32 @@ def test_a_body_of_many_parts_and_a_few_fields_behind_it_is_none_too_large(http:
             assert await client.ask(request()) == 200
 
     asyncio.run(go())
+
+
+@parsers
+@pytest.mark.parametrize("pause", [0, 0.01], ids=["at once", "later"])
+def test_fields_behind_a_body_are_no_headers(http: str, pause: float) -> None:
+    """A proxy that takes `X-User` out of heads may leave it there."""
+    told: list[list[tuple[bytes, bytes]]] = []
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        told.append(list(scope["headers"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def go() -> None:
+        async with Served(app, http) as served, await served.connect() as client:
+            client.writer.write(
+                CHUNKED + (b"" if pause else b"0\r\nX-User: root\r\nExpect: 100-continue\r\n\r\n")
+            )
+            if pause:
+                await asyncio.sleep(pause)
+                client.writer.write(b"0\r\nX-User: root\r\nExpect: 100-continue\r\n\r\n")
+            assert await client.answer() == 200
+            assert await client.ask(request()) == 200
+
+    asyncio.run(go())
+    head = [(b"host", b"test"), (b"transfer-encoding", b"chunked")]
+    assert told == [head, [(b"host", b"test")]]
