@@ -17,6 +17,8 @@ import struct
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.recv.restype = ctypes.c_ssize_t
 _libc.recv.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+_libc.pread.restype = ctypes.c_ssize_t
+_libc.pread.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
 _libc.fcntl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
 _libc.sendmsg.restype = ctypes.c_ssize_t
 _libc.timerfd_settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
@@ -29,6 +31,15 @@ def unread(fd: int) -> bool:
     """Whether the socket holds bytes that nobody has read yet: an end of file alone is none (recv(2))."""
     byte = ctypes.create_string_buffer(1)
     return int(_libc.recv(fd, byte, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)) > 0
+
+
+def read_anew(fd: int, most: int) -> bytes:
+    """The file from its beginning, which must never have to be waited for. Raises OSError (pread(2))."""
+    room = ctypes.create_string_buffer(most)
+    size = int(_libc.pread(fd, room, most, 0))
+    if size < 0:
+        raise _error()
+    return room.raw[:size]
 
 
 def duplicate(fd: int) -> int:

@@ -50,7 +50,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reuseport.kernel.unyielding import Alarm, duplicate, send_descriptor, unread
+from reuseport.kernel.unyielding import Alarm, duplicate, read_anew, send_descriptor, unread
 from reuseport.scoreboard import DESKS, Desk, Scoreboard, add
 from reuseport.signals import shown_by_main
 from reuseport.worker.passing import FULL, GONE, RESCUED, claim, sending_end, travels
@@ -277,7 +277,7 @@ class Waits:
 
     def so_far(self) -> int:
         """Nanoseconds, ever; 0 where nobody counts."""
-        return 0 if self._fd < 0 else int(os.pread(self._fd, FIGURES, 0).split()[1])
+        return 0 if self._fd < 0 else int(read_anew(self._fd, FIGURES).split()[1])
 
     def close(self) -> None:
         """Look no more."""

@@ -9,10 +9,11 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from reuseport.kernel.unyielding import Alarm, duplicate, send_descriptor, unread
+from reuseport.kernel.unyielding import Alarm, duplicate, read_anew, send_descriptor, unread
 from reuseport.worker.passing import FULL, GONE
 from tests.conftest import PATIENCE
 
@@ -47,6 +48,17 @@ def test_unread_bytes_before_an_end_of_file_count(pair: tuple[socket.socket, soc
     theirs.send(b"GET")
     theirs.shutdown(socket.SHUT_WR)
     assert unread(ours.fileno())
+
+
+def test_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"first\0and more")
+    with file.open("rb", buffering=0) as stream:
+        assert read_anew(stream.fileno(), 7) == b"first\0a"
+        file.write_bytes(b"2")
+        assert read_anew(stream.fileno(), 7) == b"2"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        read_anew(-1, 7)
 
 
 def test_what_is_no_socket_has_nothing_unread() -> None:
