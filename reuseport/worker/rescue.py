@@ -26,6 +26,9 @@ interval from then (Python/ceval_gil.c, take_gil), and a slice of this work is s
 that, it only lets a slice succeed: a finalizer, a tiny interval or an unlucky scheduler makes one fail, at
 the looks above.
 
+Asleep while there is nothing to do: to be given the interpreter lock by a thread that computes takes five
+switches of processes, and up to 0.4 ms of that one's CPU time where CPUs are short (bench/README.md).
+
 Rejected: to take the descriptor out of the loop's epoll behind its back (what it has fetched already, it
 reads; what it has queued, it registers), to raise the switch interval (this thread then waits for the lock as
 long as any other), and to switch the garbage collector off meanwhile: an application that saves and restores
@@ -68,7 +71,7 @@ SCHEDSTAT = "/proc/self/schedstat"
 FIGURES = 128
 """Bytes of it: there are three, of 64 bits at most."""
 LOOK = 0.01
-"""Seconds between two looks at whether the loop turns, and at who could not be rescued at the last one."""
+"""Seconds until the next look at who has asked and could not be rescued at the last one."""
 FRESH = 0.2
 """Seconds between two lists of the connections: they change without a turn of the loop only within one."""
 
@@ -165,12 +168,16 @@ class Rescue:
         """Until the loop turns, or does anything else."""
         while not self._over(done):
             idle = self._idle_ones() if self._helped() else {}
-            poll = select.poll()
-            for fd in idle:
+            poll, alarm = select.poll(), self._alarm.fileno()
+            for fd in (alarm, *idle):
                 poll.register(fd, select.POLLIN)
             renew_at = time.monotonic() + FRESH
-            while time.monotonic() < renew_at and not self._over(done):
-                asking = {fd: idle[fd] for fd, _ in poll.poll(LOOK * 1e3)}
+            # The alarm has rung. It will again when the loop has turned, which sets it, and is late anew.
+            while (left := renew_at - time.monotonic()) > 0 and not self._over(done):
+                ready = {fd for fd, _ in poll.poll(left * 1e3)}
+                if alarm in ready and not self._over(done):
+                    self._alarm.set(LONG)  # nobody reads it here
+                asking = {fd: connection for fd, connection in idle.items() if fd in ready}
                 if not asking:
                     continue
                 settled = self._rescue(asking)

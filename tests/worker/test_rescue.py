@@ -19,7 +19,7 @@ from reuseport.scoreboard import Desk, Scoreboard
 from reuseport.worker import rescue
 from reuseport.worker.meter import Meter
 from reuseport.worker.passing import RESCUED, claim, pass_on
-from reuseport.worker.rescue import SCHEDSTAT, Rescue, Waits, turning
+from reuseport.worker.rescue import FRESH, SCHEDSTAT, Rescue, Waits, turning
 from tests.worker.served import PATIENCE, Served, request
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
@@ -227,6 +227,26 @@ def test_where_nobody_could_foster_all_stay(factory: Factory) -> None:
         scene.released.set()
         assert answered(blocker)
         assert answered(client)
+
+
+@both_loops
+def test_while_nobody_asks_it_sleeps(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+    over = Rescue._over
+
+    def counted(self: Rescue, done: tuple[int, int]) -> bool:
+        looks.append(time.monotonic())
+        return over(self, done)
+
+    monkeypatch.setattr(Rescue, "_over", counted)
+    with Scene(factory) as scene:
+        scene.blocks = scene.spin
+        scene.kept(2)
+        scene.block()
+        scene.wait_until(lambda: bool(looks))
+        scene.wait_until(lambda: looks[-1] - looks[0] > 2 * FRESH)
+        lists = (looks[-1] - looks[0]) / FRESH + 1
+        assert len(looks) <= 3 * lists, "a few for each list of the connections"
 
 
 @both_loops
