@@ -19,7 +19,7 @@ from reuseport.scoreboard import Desk, Scoreboard
 from reuseport.worker import rescue
 from reuseport.worker.meter import Meter
 from reuseport.worker.passing import RESCUED, claim, pass_on
-from reuseport.worker.rescue import FRESH, SCHEDSTAT, Rescue, Waits, turning
+from reuseport.worker.rescue import FRESH, SCHEDSTAT, Rescue, Waits, foreseen, turning
 from tests.worker.served import PATIENCE, Served, request
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
@@ -297,6 +297,21 @@ def test_whatever_the_switch_interval_each_is_answered_once(factory: Factory, in
             assert answered(blocker)
     finally:
         sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize(
+    ("waited", "since", "more"),
+    [
+        pytest.param(0, 30, 0, id="a CPU of its own"),
+        pytest.param(15, 30, 10, id="half of one"),
+        pytest.param(20, 30, 20, id="a third of one"),
+        pytest.param(30, 30, 70, id="none at all, as long as that is forgiven"),
+        pytest.param(100, 130, 0, id="nothing is forgiven any more"),
+    ],
+)
+def test_who_waits_for_a_cpu_is_looked_at_later(waited: int, since: int, more: int) -> None:
+    ms = 1_000_000
+    assert foreseen(10 * ms, waited * ms, since * ms) == (10 + more) * ms
 
 
 def test_siblings_that_turn_are_help() -> None:
