@@ -55,8 +55,8 @@ Every setting can be given in four places; the first of these counts:
 DURATION is 30s, 5m, 1h30m, 250ms or a number of seconds.
 SIZE is 512M, 1.5G or a number of bytes; K, M, G and T are powers of 1024."""
 
-
 _SHELLS = ("bash", "zsh", "fish")
+_CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @contextmanager
@@ -116,7 +116,12 @@ class _Command(click.Command):
     """A command whose --help is grouped by the headings of the table."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, [_ALONE.get(word, word) for word in args])
+        try:
+            return super().parse_args(ctx, [_ALONE.get(word, word) for word in args])
+        except click.NoSuchOption as error:
+            from reuseport.settings.foreign import advised  # for who moves over
+
+            raise advised(error) from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -264,10 +269,7 @@ _GENERATING = (
 )
 
 
-@click.command(
-    "completion",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
+@click.command("completion", context_settings=_CONTEXT)
 @click.argument("shell", type=click.Choice(_SHELLS))
 def _completion(shell: str) -> None:
     """Print what makes a shell complete our commands and flags: eval "$(reuseport completion bash)"."""
@@ -278,10 +280,7 @@ def _completion(shell: str) -> None:
     click.echo(kind(cli, {}, "reuseport", "_REUSEPORT_COMPLETE").source())
 
 
-@click.command(
-    "manual",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
+@click.command("manual", context_settings=_CONTEXT)
 @click.argument("topic", required=False)
 def _manual(topic: str | None) -> None:
     """Show a topic of the manual; without one, which topics there are."""
@@ -361,7 +360,7 @@ def _made(
         params=[*more, *_parameters()],
         help="\n\n".join((callback.__doc__ or "", *about, _APP)),
         epilog=_SOURCES,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+        context_settings=_CONTEXT,
     )
 
 

@@ -1,6 +1,7 @@
 """The command line as an operator meets it: what it says, and the status it ends with."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from reuseport import __version__
 from reuseport.cli import cli, settings_of
+from reuseport.settings.foreign import FOREIGN
 from reuseport.settings.precedence import variables_of
 from reuseport.settings.table import DEFAULTS, FLAGS, Settings, spellings
 
@@ -86,6 +88,33 @@ def test_help_shows_every_flag_with_its_default_and_the_rule_of_sources(word: li
 def test_version_names_both() -> None:
     result = command("--version")
     assert result.output.startswith(f"reuseport {__version__} (uvicorn 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("main:app -k uvicorn.workers.UvicornWorker", "-k is gunicorn's and hypercorn's: leave it out"),
+        ("-w 4 --timeout 120 main:app", "--timeout is gunicorn's: write -t or --worker-timeout"),
+        (
+            "main:app --max-requests=100",
+            "--max-requests is gunicorn's and hypercorn's: write --limit-max-req",
+        ),
+        ("main:app --workers-max-rss 512", "--workers-max-rss is granian's: write --worker-max-rss"),
+    ],
+)
+def test_who_types_another_servers_flag_is_told_what_to_write(arguments: str, message: str) -> None:
+    result = command(*arguments.split(" "))
+    assert result.exit_code == 2
+    assert f"Error: {message}" in result.stderr
+
+
+def test_what_others_are_told_to_write_exists() -> None:
+    """And what is told to be somebody else's is none of ours."""
+    ours = {spelling for parameter in cli.params for spelling in (*parameter.opts, *parameter.secondary_opts)}
+    for flag, (whose, instead) in FOREIGN.items():
+        assert whose
+        assert flag not in ours
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", instead)) <= ours, flag
 
 
 @pytest.mark.parametrize(

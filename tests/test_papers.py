@@ -117,7 +117,7 @@ def test_a_lost_or_unknown_marker_is_an_error(tmp_path: Path, marker: str, inste
 def test_every_part_stands_somewhere() -> None:
     """Else its marker was lost, and nobody would notice that it is no longer written."""
     marked = {name for paper in PAPERS for name in re.findall(r"<!-- (\w+): written", paper.read_text())}
-    assert marked == {"phases", "flags", "metrics", "commands", "manual"}
+    assert marked == {"phases", "flags", "metrics", "commands", "manual", "gunicorn", "hypercorn", "granian"}
 
 
 def test_the_readme_is_short() -> None:

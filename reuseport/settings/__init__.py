@@ -7,5 +7,6 @@ kinds       the kinds of value: how each is read from text and from a file
 values      the same kinds as click takes them
 units       durations and sizes as operators write them
 precedence  flags, then the environment, then the file, then defaults
+foreign     flags of other servers, and what to write here
 validation  what is wrong with the settings as a whole
 """
