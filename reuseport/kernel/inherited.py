@@ -107,14 +107,21 @@ def _number(environment: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _adopted(fd: int, name: str) -> Inherited:
-    what = f"descriptor {fd}{f' ({name})' if name else ''} of the service manager"
+def _came(fd: int) -> bool:
+    """Whether whoever executed us has passed this descriptor: what we have opened since is close-on-exec."""
     try:
-        status = os.fstat(fd)
+        return os.get_inheritable(fd)
     except OSError as error:
         if error.errno != errno.EBADF:
             raise
-        raise ConfigurationError(f"{what} is not open: LISTEN_FDS says more than were passed") from error
+        return False
+
+
+def _adopted(fd: int, name: str) -> Inherited:
+    what = f"descriptor {fd}{f' ({name})' if name else ''} of the service manager"
+    if not _came(fd):
+        raise ConfigurationError(f"{what} is not open: LISTEN_FDS says more than were passed")
+    status = os.fstat(fd)
     if not stat.S_ISSOCK(status.st_mode):
         raise ConfigurationError(f"{what} is no socket: pass ListenStream= alone")
     os.set_inheritable(fd, False)

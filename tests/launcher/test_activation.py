@@ -178,7 +178,7 @@ def test_a_refusal_leaves_nothing_open(given: Given) -> None:
 
 # ── what was passed ───────────────────────────────────────────────────────────────────────────────────────
 
-CLIENT = "a, b = socket.socketpair(); os.dup2(a.fileno(), 3)"
+CLIENT = "a, b = socket.socketpair(); os.dup2(a.fileno(), 3); os.set_inheritable(3, True)"
 DATAGRAMS = "one = socket.socket(type=socket.SOCK_DGRAM); os.dup2(one.fileno(), 3)"
 FILE = "os.dup2(os.open('/dev/null', 0), 3)"
 
@@ -232,7 +232,7 @@ def test_they_are_adopted_by_number_and_name() -> None:
             "descriptor 3 of the service manager is no",
         ),
         (
-            "s = socket.socket(type=socket.SOCK_DGRAM); os.dup2(s.fileno(), 3)",
+            "s = socket.socket(type=socket.SOCK_DGRAM); os.dup2(s.fileno(), 3); os.set_inheritable(3, True)",
             {"LISTEN_FDS": "1"},
             "is no stream",
         ),

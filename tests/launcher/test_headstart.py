@@ -51,6 +51,15 @@ def test_only_a_plain_command_line_gives_one(
     assert headstart.is_plain(words, variables) == plain
 
 
+@pytest.mark.parametrize("number", ["2", "99999", "1" * 20, "many"])
+def test_nothing_of_ours_is_taken_for_what_the_service_manager_promises(launch: Launch, number: str) -> None:
+    wrapper = ["sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh"]
+    server = launch("plain:app", wrapper=wrapper, env={"LISTEN_FDS": number})
+    assert server.wait() == 2
+    assert "LISTEN_FDS" in server.output
+    assert "Traceback" not in server.output
+
+
 def answer(agreement: str) -> FromMold:
     """What one says that is told this and then to prepare."""
     begun = headstart.begun(PLAIN)
