@@ -58,7 +58,6 @@ class Meter:
         """
         self._loop = loop
         self._expect = expect
-        self._state.load.on_sign = self._on_sign
         self._listeners = [listener for listener in listeners if listener.family != socket.AF_UNIX]
         self._on_publish = on_publish
         self._on_second = on_second
@@ -100,7 +99,6 @@ class Meter:
         self._due = now + (BEAT if busy else REST if rests else PAUSE)
         load.on_work = None if busy else self._quicken
         self._timer = self._loop.call_at(self._due, self._beat)
-        load.expected(self._due - now)
         if not rests:
             self._expect(self._due - now)
         elif self._idle == IDLE:
@@ -114,11 +112,6 @@ class Meter:
         self._timer.cancel()
         self._due = self._loop.time() + BEAT
         self._timer = self._loop.call_at(self._due, self._beat)
-        self._on_sign()
-
-    def _on_sign(self) -> None:
-        """A sign of life, as good as a beat."""
-        self._state.load.expected(BEAT)
         self._expect(BEAT)
 
     def _publish(self) -> None:

@@ -71,7 +71,7 @@ SCHEDSTAT = "/proc/self/schedstat"
 FIGURES = 128
 """Bytes of it: there are three, of 64 bits at most."""
 TELLING = 0.005
-"""Seconds between two signs of life that tell how long it waits for a CPU."""
+"""Seconds between two heartbeats that tell how long it waits for a CPU."""
 LOOK = 0.01
 """Seconds until the next look at who has asked and could not be rescued at the last one."""
 FRESH = 0.2
@@ -106,7 +106,7 @@ class Rescue:
         self._waited = 0
         """For a CPU, until then."""
         self._lately = 0
-        """The same, from one sign of life to the next."""
+        """The same, from one heartbeat to the next."""
         self._thread: threading.Thread | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -120,7 +120,7 @@ class Rescue:
         self._thread.start()
 
     def expect(self, seconds: float) -> None:
-        """The loop's next sign of life is due in so many seconds: late LATE after that, and after what it has
+        """The loop's next heartbeat is due in so many seconds: late LATE after that, and after what it has
         lately waited for a CPU. Infinity: never.
         """
         if self._thread is None:

@@ -80,23 +80,6 @@ def test_a_worker_rests_when_nobody_is_connected_and_no_sooner(runner: asyncio.R
     runner.run(play())
 
 
-def test_a_turn_that_goes_on_answering_is_heard_of(runner: asyncio.Runner) -> None:
-    async def play() -> None:
-        async with Served(app, "httptools", interface="asgi3") as served:
-            worker, load = Worker(served), served.state.load
-            task = asyncio.current_task()
-            load.begin(task)  # which ends a rest
-            worker.beats.clear()
-            deadline = time.monotonic() + PATIENCE
-            while len(worker.beats) < 3 and time.monotonic() < deadline:
-                load.discard(task)
-                load.begin(task)
-            load.discard(task)
-            assert worker.beats == [BEAT] * 3
-
-    runner.run(play())
-
-
 @pytest.mark.parametrize("path", ["/", "/wait"])
 def test_a_client_ends_the_rest_at_once(runner: asyncio.Runner, path: str) -> None:
     async def play() -> None:

@@ -6,7 +6,7 @@ counts as well: its request is a moment away, and until then nothing else would 
 One that stays silent for a while is no load any more.
 
 Costs a store into shared memory when a request begins and when it ends, three once in a while, and no system
-call; where a turn of the event loop lasts longer than a beat, one in so long (`on_sign`).
+call.
 """
 
 from __future__ import annotations
@@ -43,14 +43,9 @@ class Load(set[Any]):
         super().__init__()
         self.on_work: Callable[[], None] | None = None
         """Called when a request or a connection comes, if anybody wants to know."""
-        self.on_sign: Callable[[], object] = int
-        """Called when a request begins or ends and the beat that was `expected` is late: many are answered in
-        one turn."""
         self._now = _clock()
         self._due = 0
         """When the heartbeat is not fresh any more."""
-        self._sign_at = _LARGEST
-        """When that beat is late."""
         self._running = 0
         """Tasks, as last told."""
         self.desk = self._desk = desk
@@ -83,8 +78,6 @@ class Load(set[Any]):
             self._due = now + FRESH
             desk[_HEARTBEAT] = now
             desk[_WORK] = self._work
-            if now >= self._sign_at:
-                self.on_sign()
         desk[_LOAD] = running + self._waiting
         if self.on_work is not None:
             self.on_work()
@@ -108,8 +101,6 @@ class Load(set[Any]):
             self._due = now + FRESH
             desk[_HEARTBEAT] = now
             desk[_WORK] = self._work
-            if now >= self._sign_at:
-                self.on_sign()
         desk[_LOAD] = running + self._waiting
 
     def beat(self) -> None:
@@ -122,10 +113,6 @@ class Load(set[Any]):
         desk[_HEARTBEAT] = now
         desk[_LOAD] = self._running + self._waiting
         desk[_WORK] = self._work
-
-    def expected(self, seconds: float) -> None:
-        """The next beat is due in so many seconds."""
-        self._sign_at = _clock() + int(seconds * 1e9)
 
     def stir(self) -> None:
         """Something has come that is not counted here, and a request may follow."""

@@ -108,29 +108,6 @@ def test_work_is_of_the_heartbeats_moment_and_both_are_renewed_while_requests_co
         assert max(0, heartbeat - begun) <= work <= 2 * max(0, heartbeat - begun)
 
 
-def test_who_answers_many_in_one_turn_gives_a_sign_once_a_beat_is_late(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 1_000_000_000
-    monkeypatch.setattr("reuseport.worker.protocol.load._clock", lambda: now)
-    load = Worker().load
-    signs: list[int] = []
-
-    def on_sign() -> None:
-        signs.append(now)
-        load.expected(0.01)
-
-    load.on_sign = on_sign
-    load.begin("before anybody expects a beat")
-    load.expected(0.01)
-    for _ in range(4):
-        now += 4_000_000
-        load.begin("one")
-        now += 4_000_000
-        load.end("one", now)
-    assert signs == [1_012_000_000, 1_024_000_000]
-
-
 def test_a_request_that_ended_at_a_moment_gone_by_takes_nothing_back() -> None:
     worker = Worker()
     begun = worker.load.begin("first")
