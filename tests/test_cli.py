@@ -193,6 +193,13 @@ def test_bad_environment_names_the_variable(variable: str, text: str, message: s
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("variable", ["REUSEPORT_PORT", "UVICORN_PORT"])
+def test_what_kubernetes_sets_for_a_service_is_recognized(variable: str) -> None:
+    result = command(**{variable: "tcp://10.0.0.1:80"})
+    assert result.exit_code == 2
+    assert "Kubernetes sets it for a Service of that name" in result.stderr
+
+
 def test_json_logs_need_their_library(tmp_path: Path) -> None:
     # -S leaves the installed packages out; only what is named here can be imported.
     packages = Path(click.__file__).parent

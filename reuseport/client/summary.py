@@ -109,6 +109,15 @@ def _beside(name: str, slot: SlotStatus) -> Iterator[str]:
         )
 
 
+def last_reload(status: Status, records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """That it was aborted, until another one begins: what serves is not what its operator thinks."""
+    kinds = ("reload_begun", "reload_done", "reload_aborted")
+    told = [record for record in records if record["kind"] in kinds]
+    if told and told[-1]["kind"] == "reload_aborted":
+        ago, generation = age(status["now"] - told[-1]["time"]), status["generation"]
+        yield f"the last reload was aborted {ago} ago: generation {generation} serves"
+
+
 def latest(records: list[dict[str, Any]]) -> list[str]:
     """The last few that are worth a word."""
     worth = [record for record in records if record["level"] != "debug"]
@@ -119,7 +128,8 @@ def page(
     status: Status, rates: Mapping[int, Rates], records: list[dict[str, Any]], width: float
 ) -> list[str]:
     """All of it; the table with the columns that fit."""
-    lines = [headline(status), *facts(status), "", *lines_of(rows_of(status, rates), width)]
+    first = [headline(status), *last_reload(status, records), *facts(status)]
+    lines = [*first, "", *lines_of(rows_of(status, rates), width)]
     for part in (list(notes(status)), latest(records)):
         lines += ["", *part] if part else []
     return lines

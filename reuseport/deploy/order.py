@@ -12,11 +12,9 @@ from typing import Any
 from reuseport.errors import ConfigurationError
 from reuseport.kernel.addresses import TCPAddress, UnixAddress, parse, parse_all
 from reuseport.launcher.deciding.slots import Policy
-from reuseport.settings.table import Settings
+from reuseport.settings.table import UNLIMITED_SHUTDOWN, Settings
 
 _POLICY = Policy(workers=1, capacity=1)
-UNLIMITED_SHUTDOWN = 30.0
-"""Seconds for lifespan shutdown where nobody has set a limit: whoever stops us has one."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 

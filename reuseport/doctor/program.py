@@ -5,6 +5,7 @@ from __future__ import annotations
 from reuseport.certificate import SOON
 from reuseport.doctor.facts import Facts, Unit, Unknown
 from reuseport.doctor.judging import Grade, Line, untold
+from reuseport.settings.table import UNLIMITED_SHUTDOWN
 from reuseport.settings.units import format_duration
 
 NOTIFY_RELOAD = 253
@@ -45,7 +46,8 @@ def stopping(facts: Facts) -> Line:
     long = format_duration(seconds)
     endless = settings.shutdown_timeout in (None, 0.0)
     said = f"up to {long}" + (", and lifespan shutdown as long as it likes" if endless else "")
-    grant = int(seconds) + 10
+    # As `reuseport generate` has it.
+    grant = int(seconds + (UNLIMITED_SHUTDOWN if endless else 0)) + 10
     units = () if isinstance(facts.systemd, Unknown) else facts.systemd.units
     for each in units:
         if each.stop_timeout is not None and each.stop_timeout < seconds:

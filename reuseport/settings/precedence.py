@@ -155,7 +155,14 @@ def _read(flag: Flag, value: Any, place: str) -> Any:
     try:
         return tuple(map(flag.kind.parse, value)) if flag.kind.separator else flag.kind.parse(value)
     except ValueError as error:
-        raise ConfigurationError(f"{place}: {error}") from error
+        raise ConfigurationError(f"{place}: {error}{_kubernetes_word(place, value)}") from error
+
+
+def _kubernetes_word(place: str, value: Any) -> str:
+    """A Service called reuseport or uvicorn gives every pod beside it REUSEPORT_PORT or UVICORN_PORT."""
+    if not (place.startswith("$") and str(value).startswith("tcp://")):
+        return ""
+    return "; Kubernetes sets it for a Service of that name: rename that, or say enableServiceLinks: false"
 
 
 def _from_file(config: str | None, directory: Path) -> Iterator[tuple[str, Given]]:

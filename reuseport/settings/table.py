@@ -49,6 +49,9 @@ _secrets = Topic("TLS")
 _NAT = integer(0)
 _PATHS = texts("PATH", separator=":")
 
+UNLIMITED_SHUTDOWN = 30.0
+"""Seconds for lifespan shutdown where nobody has set a limit: whoever stops us has one."""
+
 
 @record(frozen=True, slots=True, kw_only=True)
 class Settings:

@@ -89,8 +89,17 @@ def test_what_an_application_says_does_not_move_the_cursor() -> None:
         addresses=["http://\x08"],
         balance={"rule": "\x1b", "level": 2, "reason": "\x1b"},
     )
-    records = [{"time": 0.0, "level": "err\x1b", "text": "\x1b[2J"}]
+    records = [{"kind": "note", "time": 0.0, "level": "err\x1b", "text": "\x1b[2J"}]
     assert all(line.isprintable() for line in page(seen, {}, records, math.inf))
+
+
+def test_an_aborted_reload_is_told_until_another_begins() -> None:
+    begun = {"kind": "reload_begun", "time": 0.0, "level": "info", "text": "it begins"}
+    aborted = {"kind": "reload_aborted", "time": status(2)["now"] - 4, "level": "error", "text": "it failed"}
+    told = "the last reload was aborted 4s ago: generation 2 serves"
+    assert page(status(2), {}, [begun, aborted], math.inf)[:2] == [headline(status(2)), told]
+    for records in ([], [begun], [aborted, begun], [aborted, {**begun, "kind": "reload_done"}]):
+        assert told not in page(status(2), {}, records, math.inf)
 
 
 def test_a_narrow_table_leaves_out_what_matters_least() -> None:

@@ -127,6 +127,8 @@ def seconds(text: str) -> int:
 def test_kubernetes(typed: tuple[str, ...], tmp_path: Path) -> None:
     (file,) = files("kubernetes", tmp_path, *typed)
     assert checked(str(BIN / "kubernetes-validate"), "--strict", str(file)).count(" passed ") == 3
+    # A Service called reuseport would set REUSEPORT_PORT to a URL.
+    assert "\n      enableServiceLinks: false\n" in file.read_text()
     deployment, service, budget = yaml.safe_load_all(file.read_text())
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
