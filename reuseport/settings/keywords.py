@@ -139,8 +139,19 @@ def read(keywords: Mapping[str, Any]) -> dict[str, Any]:
         if name not in FLAGS:
             raise ConfigurationError(f"there is no setting {name!r}{nearest(name)}")
         if value is not None:
+            _refuse_objects(name, value)
             values[name] = checked(FLAGS[name], _plain(value), name)
     return values
+
+
+def _refuse_objects(name: str, value: Any) -> None:
+    """What uvicorn.run() takes as well, and what no command line can say."""
+    if name == "log_config" and isinstance(value, Mapping):
+        raise ConfigurationError(
+            "log_config is the path of a file: json.dump() the dictionary into a .json file"
+        )
+    if name == "headers" and isinstance(value, Sequence) and not all(isinstance(part, str) for part in value):
+        raise ConfigurationError('headers are texts: write ["Name:value"] instead of pairs')
 
 
 def arguments(values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:

@@ -113,6 +113,9 @@ def test_none_is_as_if_it_were_not_there() -> None:
         ({"join": 1}, "join: 1 will not do: write true or false"),
         ({"graceful_timeout": "soon"}, "graceful_timeout: 'soon' is not a duration"),
         ({"app": "shop.py"}, "app: 'shop.py' is a file: name the module instead"),
+        ({"log_config": {"version": 1}}, "log_config is the path of a file: json.dump() the dictionary"),
+        ({"headers": 3}, "headers: 3 will not do: write a list, each a string"),
+        ({"headers": [("X-A", "b")]}, 'headers are texts: write ["Name:value"] instead of pairs'),
     ],
 )
 def test_what_cannot_be_is_refused_in_the_words_of_the_file(keywords: dict[str, Any], words: str) -> None:
