@@ -13,6 +13,7 @@ import sys
 from reuseport import logs
 from reuseport.messages import Failed
 from reuseport.mold import obstacles
+from reuseport.mold.foreseen import import_later
 from reuseport.settings.table import Settings
 from reuseport.worker.application import StartupError
 from reuseport.worker.readied import Readied, ready
@@ -24,6 +25,7 @@ def preload(settings: Settings) -> Readied:
     readied = ready(settings, 0, place)
     known = obstacles.descriptors()
     readied.application.preload()
+    import_later()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()  # each worker would write it again
     if found := list(obstacles.found(known)):

@@ -33,6 +33,16 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": said})
 """
 
+THREADED = """
+import sys
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+async def known(request):
+    return JSONResponse("anyio._backends._asyncio" in sys.modules)
+app = Starlette(routes=[Route("/", known)])
+"""
+
 
 def foreseen(path: list[str], *name: str) -> tuple[bool, list[str]]:
     """By a mold whose application has this path: whether it was imported, and which modules are new."""
@@ -71,4 +81,24 @@ def test_a_worker_finds_it_imported_unless_the_project_has_its_own(
         before, *files = asking.get(server.url).json()
     assert before is not own
     assert [Path(file).parent == tmp_path for file in files] == [own, own]
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize(("imports", "there"), [("starlette.concurrency", True), ("json", False)])
+def test_what_its_handlers_will_import_is_there_with_the_application(imports: str, there: bool) -> None:
+    script = (
+        f"import sys, {imports}\n"
+        "from reuseport.mold.foreseen import import_later\n"
+        "import_later()\n"
+        "print('anyio._backends._asyncio' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{there}\n"
+
+
+def test_a_worker_of_a_preloaded_application_finds_it(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(THREADED)
+    server = launch("shop:app", "--app-dir", str(tmp_path), "--preload").ready(1)
+    with client() as asking:
+        assert asking.get(server.url).json() is True
     assert server.stop() == 0
