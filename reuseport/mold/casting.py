@@ -5,20 +5,48 @@ launcher is (PR_SET_CHILD_SUBREAPER, prctl(2)): so the launcher sees its end and
 started the worker itself. Rejected: CLONE_PARENT, which does it in one step, but behind the back of the C
 library and of the interpreter, whose own bookkeeping at a fork would be missing.
 
-What the standard library and applications do at a fork (os.register_at_fork) happens at both.
+What the standard library and applications do at a fork (os.register_at_fork) happens at both. It may take for
+ever, so until the worker has said who it is each of the two ends with whoever has forked it: nothing is left
+of a mold that is killed for not answering.
 
 The worker says who it is before it is anybody's orphan: when the launcher hears of its birth, it has said so.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import warnings
 
 from reuseport.channel import say_who
+from reuseport.worker import bond
 
 _PID = struct.Struct("=i")
+
+_forking = 0
+"""Our pid while we fork; to who is forked it is its parent's."""
+
+
+def _be_tied() -> None:
+    if _forking:
+        try:
+            bond.tie(_forking)
+        except SystemExit:
+            os._exit(0)
+
+
+# The first of all that are called, for this is imported before any application.
+os.register_at_fork(after_in_child=_be_tied)
+
+
+def _fork() -> int:
+    global _forking  # noqa: PLW0603 - what is called at a fork gets no argument
+    _forking = os.getpid()
+    try:
+        return os.fork()
+    finally:
+        _forking = 0
 
 
 def cast(end: int) -> int | None:
@@ -32,7 +60,7 @@ def cast(end: int) -> int | None:
         with warnings.catch_warnings():
             # From 3.12 on of any thread. Those that there may be are known (obstacles.py).
             warnings.simplefilter("ignore", DeprecationWarning)
-            between = os.fork()
+            between = _fork()
     except OSError:
         os.close(receiving)
         os.close(sending)
@@ -50,7 +78,10 @@ def cast(end: int) -> int | None:
         os.close(receiving)
         # A zombie has given its children away before it is one (kernel/exit.c, exit_notify).
         os.waitpid(between, 0)
-    pid = _PID.unpack(said)[0] if len(said) == _PID.size else -1
+    if len(said) < _PID.size:
+        why = "it ended at once: what is called at a fork may have done that (os.register_at_fork)"
+        raise OSError(errno.ECHILD, why)
+    pid = _PID.unpack(said)[0]
     if pid < 0:
         raise OSError(-pid, os.strerror(-pid))
     return int(pid)
@@ -63,12 +94,13 @@ def _fork_and_tell(sending: int, end: int) -> bool:
     """
     try:
         told, telling = os.pipe()
-        pid = os.fork()  # of a process that has one thread
+        pid = _fork()  # of a process that has one thread
     except OSError as error:
         os.write(sending, _PID.pack(-(error.errno or 1)))
         return True
     if pid == 0:
         os.close(told)
+        bond.loosen()
         try:
             say_who(end)
         except OSError:  # nobody listens: it is not wanted any more

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import Launch, Launched
+from tests.conftest import Launch, Launched, survivors
 from tests.whole.clients import client, meet_all
 from tests.whole.lines import settled, wait_until
 from tests.whole.reachable import reachable
@@ -188,6 +188,34 @@ def test_hooks_of_a_fork_are_called(launch: Launch, shop: Shop) -> None:
     )
     server = serve(launch, shop).ready(2)
     assert all(answer["called"] == ["before", "child"] for answer in asked(server).values())
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("hangs", ["in between", "the worker"])
+def test_nothing_is_left_of_a_fork_that_hangs(launch: Launch, shop: Shop, hangs: str) -> None:
+    number = 1 if hangs == "in between" else 2
+    shop.write(
+        f"""
+import time
+forks = []
+def forked():
+    forks.append(1)
+    if len(forks) == {number}:
+        time.sleep(1000)
+os.register_at_fork(after_in_child=forked)
+"""
+    )
+    server = launch("shop:app", *PRELOAD, "--app-dir", str(shop.directory), "--startup-timeout", "2s")
+    server.wait_for("giving up")
+    wait_until(lambda: survivors(server.pid) == [], lambda: str(survivors(server.pid)))
+    assert server.wait() == 3
+
+
+def test_a_fork_that_ends_at_once_is_told_as_that(launch: Launch, shop: Shop) -> None:
+    shop.write("os.register_at_fork(after_in_child=lambda: os._exit(1))")
+    server = launch("shop:app", *PRELOAD, "--app-dir", str(shop.directory))
+    server.wait_for("the mold of generation 1 cannot fork: .*it ended at once")
+    server.ready(1)
     assert server.stop() == 0
 
 
