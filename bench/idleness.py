@@ -1,9 +1,10 @@
 """What do stealing and rescue cost when nothing blocks? CPU time and wake-ups, with and without, in pairs.
 
 `connection`: one request on each new connection, from few clients, so that workers have something to do and
-sleep in turn; `request`: kept connections. A round has two fresh servers of two workers, and the load goes to
-and fro between them in slices of a second. Goals: CPU of launcher and workers at most 1.03 times per
-connection, none per request.
+sleep in turn; `request`: kept connections; `computing`: the same, each request 15 to 20 ms of CPU: with more
+workers than CPUs that lasts for longer than the rescue waits. A round has two fresh servers, and the load
+goes to and fro between them in slices of a second. Goals: CPU of launcher and workers at most 1.03 times per
+connection, none per request. Two servers alike differ by up to 5 % where requests compute (bench/README.md).
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from bench.kit.measure import Server, announce, cpu_seconds, interleaved, reusep
 RATIO = 1.03
 SLICE = 1.0
 FEATURES = {"stealing": "--no-stealing", "rescue": "--no-rescue"}
-LOADS: dict[str, Sequence[str]] = {"connection": ("-H", "Connection: close"), "request": ()}
+LOADS: dict[str, tuple[str, Sequence[str]]] = {
+    "connection": ("/", ("-H", "Connection: close")),
+    "request": ("/", ()),
+    "computing": ("/api/1000000", ()),
+}
+"""Path, and options of wrk."""
 
 
 @dataclass(slots=True)
@@ -30,11 +36,11 @@ class Account:
     spent: float = 0.0
     woken: int = 0
 
-    def load(self, clients: int, more: Sequence[str]) -> None:
+    def load(self, clients: int, path: str, more: Sequence[str]) -> None:
         """One slice."""
         everything = [self.server.process, *self.server.children()]
         spent, woken = cpu_seconds(everything), _sleeps(self.server)
-        done = wrk(self.server.url, clients, SLICE, more=more)
+        done = wrk(self.server.url + path, clients, SLICE, more=more)
         self.spent += cpu_seconds(everything) - spent
         self.woken += _sleeps(self.server) - woken
         self.answered += done.requests
@@ -79,10 +85,10 @@ def main() -> None:
         ):
             ours, theirs = (Account(one), Account(other))[:: 1 - 2 * (number % 2)]
             for account in (ours, theirs):
-                account.load(arguments.clients, LOADS[arguments.load])
+                account.load(arguments.clients, *LOADS[arguments.load])
                 account.forget()
             for _, account in interleaved((ours, theirs), arguments.slices):
-                account.load(arguments.clients, LOADS[arguments.load])
+                account.load(arguments.clients, *LOADS[arguments.load])
         costs.append(ours.spent / ours.answered / (theirs.spent / theirs.answered))
         wakes.append(ours.woken / ours.answered / (theirs.woken / theirs.answered))
         print(f"round {number + 1}: with it {ours}; without {theirs}; CPU {costs[-1]:.3f}", flush=True)
