@@ -34,7 +34,7 @@ class Unanswered:
         if now < self._next:
             return
         self._next = now + LOOK
-        closing = [one for one in self._connections if one.transport.is_closing()]
+        closing = [one for one in self._connections if _is_closing(one)]
         self._seen = {one: self._since(one, now) for one in closing}
         for connection, (left, since) in self._seen.items():
             if not left and now - since >= PATIENCE:
@@ -44,3 +44,9 @@ class Unanswered:
         left = untaken(connection.transport)
         before = self._seen.get(connection)
         return before if before is not None and before[0] == left else (left, now)
+
+
+def _is_closing(connection: Any) -> bool:
+    # A protocol of the operator's own (--http module:class) need not keep its transport where uvicorn's do.
+    transport = getattr(connection, "transport", None)
+    return transport is not None and bool(transport.is_closing())

@@ -86,6 +86,10 @@ def test_a_client_that_does_not_answer_is_let_go(loop: str) -> None:
         runner.run(scene())
 
 
+def test_a_protocol_that_shows_no_transport_is_left_alone() -> None:
+    Unanswered([object()]).look(0.0)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_client_that_still_reads_gets_everything(loop: str) -> None:
     async def scene() -> None:
