@@ -299,6 +299,33 @@ def test_whatever_the_switch_interval_each_is_answered_once(factory: Factory, in
         sys.setswitchinterval(before)
 
 
+def test_who_has_waited_for_a_cpu_is_late_so_much_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    figures = tmp_path / "figures"
+    monkeypatch.setattr(rescue, "SCHEDSTAT", str(figures))
+    monkeypatch.setattr(rescue, "TELLING", -1.0)
+    figures.write_text("0 0 0\n", encoding="ascii")
+
+    async def nothing(scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def play() -> list[int]:
+        late: list[int] = []
+        receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        async with Served(nothing, "httptools", interface="asgi3") as served:
+            with receiving:
+                one = Rescue(sending.detach(), served.state, served.desk, lambda: False)
+                one.start(asyncio.get_running_loop())
+                for waited in (0, 20_000_000, 20_000_000, 90_000_000):
+                    figures.write_text(f"0 {waited} 0\n", encoding="ascii")
+                    one.expect(1000.0)
+                    late.append(one._overdue - one._expected_at - 1_000_020_000_000)
+                one.end()
+        return late
+
+    assert asyncio.run(play()) == [0, 20_000_000, 0, 30_000_000], "as long as lately, up to SILENT"
+
+
 @pytest.mark.parametrize(
     ("waited", "since", "more"),
     [
