@@ -135,10 +135,14 @@ class Control:
             with self._explained():
                 connection.request("GET", f"/api/v1/stream{query}", headers={"Accept": "text/event-stream"})
                 response = connection.getresponse()
+            # It has the socket, too, until it is read to its end.
+            with response:
                 if response.status != 200:
-                    self._refuse(response.status, self._all_of(response))
-            # What goes wrong between the events is the caller's: only the reading is explained.
-            yield self._events(response)
+                    with self._explained():
+                        text = self._all_of(response)
+                    self._refuse(response.status, text)
+                # What goes wrong between the events is the caller's: only the reading is explained.
+                yield self._events(response)
         finally:
             connection.close()
 
@@ -161,8 +165,8 @@ class Control:
             # The answer may be there, and the connection closed, before all of the request is sent.
             with contextlib.suppress(BrokenPipeError):
                 connection.request(method, path, data, headers)
-            response = connection.getresponse()
-            text = self._all_of(response)
+            with connection.getresponse() as response:
+                text = self._all_of(response)
         if not 200 <= response.status < 300:
             self._refuse(response.status, text)
         return self._object(text)
