@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 VARIABLE = "REUSEPORT_SURROUNDINGS"
 """How they come to a process that is executed. It is gone from there before anybody else looks."""
 
+BACK = "REUSEPORT_BACK"
+"""The descriptor of the directory to go back to, for a process that is executed in another one."""
+
 AGAIN = "REUSEPORT_BEGUN_AGAIN"
 """What a program that executes itself once more hands over: what it was given, and PYTHONPATH."""
 

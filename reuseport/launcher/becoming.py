@@ -34,10 +34,16 @@ _NOT_FOR_WORKERS = (
 # where only the launcher's own script knows that we are there (pex, shiv, zipapp). What an interpreter has
 # without importing a file reads from where it may, and from then on `worker.afresh` says what happens.
 FIRST_LINES = (
-    f"import posix, sys; it = eval(posix.environ[b'{surroundings.VARIABLE}']); "
+    f"import posix, sys; back = posix.environ.get(b'{surroundings.BACK}'); "
+    "back and (posix.fchdir(int(back)), posix.close(int(back))); "
+    f"it = eval(posix.environ[b'{surroundings.VARIABLE}']); "
     "sys.path[:] = [it['home'], *it['own']]; "
     "from reuseport.worker.afresh import run; run(it, sys.argv.pop(1))"
 )
+
+
+_IMPORTS_FIRST = sys.version_info >= (3, 13)
+"""-c imports linecache before the first line, and what that imports."""
 
 
 def copied(become: Callable[[Set[int]], object]) -> tuple[int, int]:
@@ -82,6 +88,24 @@ def go_back() -> None:
     if surroundings.given.directory:
         with contextlib.suppress(OSError):
             os.chdir(surroundings.given.directory)
+
+
+def aside(environment: Mapping[str, str]) -> dict[str, str]:
+    """Go to a directory that only root writes to, until the first line goes back. The environment for it.
+
+    What is imported before would be a project's token.py, say. To be called as who executes it: a directory
+    that he cannot go back to he cannot import from either. Not where Python was told to look from where it
+    is, for somebody's sitecustomize.
+    """
+    searched = environment.get("PYTHONPATH", "/").split(os.pathsep)
+    relative = not all(map(os.path.isabs, searched))
+    allowed = os.access(".", os.X_OK, effective_ids=True)
+    if not _IMPORTS_FIRST or surroundings.is_frozen() or relative or not allowed:
+        return dict(environment)
+    back = os.open(".", os.O_PATH | os.O_DIRECTORY)
+    os.set_inheritable(back, True)
+    os.chdir("/")
+    return {**environment, surroundings.BACK: str(back)}
 
 
 def let_go_of_signals(blocked: Set[int]) -> None:

@@ -24,6 +24,7 @@ from reuseport.agreement import AGREEMENT
 from reuseport.channel import Channel
 from reuseport.errors import ConfigurationError
 from reuseport.launcher.becoming import (
+    aside,
     command_of,
     copied,
     go_back,
@@ -167,7 +168,7 @@ def _become(
         if identity is not None:
             identity.take()
         os.set_inheritable(channel.fileno(), True)
-        os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter
+        os.execve(command[0], command, aside(environment))  # noqa: S606 - our own interpreter
     except OSError as error:
         explained = None if identity is None else identity.explain(error)
         Channel(channel, TO_WORKER).send(Failed("operator", explained or str(error)))

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from reuseport import surroundings
 from reuseport.launcher.becoming import (
+    aside,
     command_of,
     copied,
     go_back,
@@ -116,7 +117,7 @@ def _become(end: _socket.socket, held: Set[int]) -> None:
         variables["REUSEPORT_GENERATION"] = str(FIRST_GENERATION)
         # This imports, and may: there is no other thread yet (surroundings.begin_alone).
         command = command_of("reuseport.mold", LATER, end.fileno(), os.getppid())
-        os.execve(command[0], command, variables)  # noqa: S606 - our own interpreter
+        os.execve(command[0], command, aside(variables))  # noqa: S606 - our own interpreter
     except OSError:
         pass  # it is executed again, or its workers are, and whatever is wrong is told then
     finally:

@@ -22,6 +22,7 @@ def run(received: dict[str, Any], module: str) -> NoReturn:
     # In between there was also our package's home: not always a place to find anything else in.
     sys.path[:] = received["own"]
     del os.environ[surroundings.VARIABLE]
+    os.environ.pop(surroundings.BACK, None)
     surroundings.given = surroundings.Surroundings(**received["given"])
     _be_called("reuseport.__main__")
     imported = import_module(module)
@@ -43,5 +44,5 @@ def _be_called(name: str) -> None:
     main.__file__ = spec.origin
     main.__package__ = spec.parent
     main.__loader__ = spec.loader
-    for ours in ("it", "posix", "run", "sys"):
+    for ours in ("back", "it", "posix", "run", "sys"):
         vars(main).pop(ours, None)

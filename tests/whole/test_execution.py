@@ -115,7 +115,8 @@ def test_a_copy_of_the_launcher_keeps_nothing_open(launch: Launch, interpreter: 
         server.signal(signal.SIGTTIN)
         reached()
         copy = psutil.Process(unexecuted(server))
-        assert copy.num_fds() == 4  # its standard streams and its end of the channel
+        # Its standard streams, its end of the channel, and from 3.13 on the directory it goes back to.
+        assert copy.num_fds() == 4 + (sys.version_info >= (3, 13))
         # So the end of file of the other worker's channel is not held back.
         server.signal(signal.SIGKILL)
         wait_until(lambda: not any(map(lives, workers)), lambda: server.output)
@@ -134,5 +135,7 @@ def test_an_interpreter_that_is_not_there(launch: Launch, mold: str) -> None:
     assert server.wait() == 2
     assert server.count("slot . could not start: .*No such file or directory: '/nowhere/python'") == 1
     assert server.count("could not start, for the same reason") == 1
-    assert server.count("mold of generation 1 has failed: .*'/nowhere/python'") == (mold == "--mold")
+    # One that has a head start cannot say why, unless it fails before it is wanted, and is executed again.
+    failed = "mold of generation 1 (has failed: .*'/nowhere/python'|is gone, with status 3)"
+    assert server.count(failed) == (mold == "--mold")
     assert server.count("changes were not watched: .*'/nowhere/python'") == 1

@@ -54,7 +54,7 @@ def test_a_loop_of_its_own_is_refused_with_the_way_out(launch: Launch, tmp_path:
     (tmp_path / "late.py").write_text(LATE)
     server = launch("late:app", "--app-dir", str(tmp_path))
     assert server.wait() == 3
-    assert server.count("asyncio.run\\(\\) cannot be called from a running event loop") == 1
+    assert server.count("RuntimeError: asyncio.run\\(\\) cannot be called from a running event loop") == 1
     assert server.count("await this in lifespan startup") == 1
 
 
