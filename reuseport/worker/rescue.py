@@ -106,7 +106,7 @@ class Rescue:
         self._waited = 0
         """For a CPU, until then."""
         self._lately = 0
-        """The same, from one heartbeat to the next."""
+        """The same in SILENT, had it gone on as from one heartbeat to the next."""
         self._thread: threading.Thread | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -131,8 +131,8 @@ class Rescue:
             self._alarm.set(LONG)
             return
         before, self._waited = self._waited, self._waits.so_far()
-        if now - self._expected_at > int(TELLING * 1e9):
-            self._lately = min(self._waited - before, int(SILENT * 1e9))
+        if (since := now - self._expected_at) > int(TELLING * 1e9):
+            self._lately = int(SILENT * 1e9) * min(self._waited - before, since) // since
         self._expected_at = now
         self._overdue = now + int((seconds + LATE) * 1e9) + self._lately
         self._alarm.set((self._overdue - now) / 1e9)
@@ -305,11 +305,13 @@ class Waits:
 
 def foreseen(left: int, waited: int, since: int) -> int:
     """Until a loop that is to be silent for another `left` will have been, if it goes on waiting for a CPU as
-    it has: `waited` of the time `since` it was heard of. Nanoseconds.
+    it has: `waited` of the time `since` it was heard of. At most LOOK is added, for who waits meanwhile.
+    Nanoseconds.
 
     To look as soon as it could be, and to forgive what it has waited, would be to look ever sooner.
     """
-    return left + min(int(ALLOWANCE * 1e9) - waited, left * waited // max(1, since - waited))
+    most = min(int(LOOK * 1e9), int(ALLOWANCE * 1e9) - waited)
+    return left + min(most, left * waited // max(1, since - waited))
 
 
 def turning(scoreboard: Scoreboard, slot: int) -> bool:
