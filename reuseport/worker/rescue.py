@@ -70,8 +70,6 @@ SCHEDSTAT = "/proc/self/schedstat"
 """Its second figure (Documentation/scheduler/sched-stats.rst in the kernel's source)."""
 FIGURES = 128
 """Bytes of it: there are three, of 64 bits at most."""
-TELLING = 0.005
-"""Seconds between two heartbeats that tell how long it waits for a CPU."""
 LOOK = 0.01
 """Seconds until the next look at who has asked and could not be rescued at the last one."""
 FRESH = 0.2
@@ -101,12 +99,8 @@ class Rescue:
         self._ended = False
         self._overdue = 0
         """When the loop is late; monotonic nanoseconds, as all here."""
-        self._expected_at = 0
-        """When that was last set."""
         self._waited = 0
-        """For a CPU, until then."""
-        self._lately = 0
-        """The same in SILENT, had it gone on as from one heartbeat to the next."""
+        """For a CPU, until that heartbeat."""
         self._thread: threading.Thread | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -120,9 +114,7 @@ class Rescue:
         self._thread.start()
 
     def expect(self, seconds: float) -> None:
-        """The loop's next heartbeat is due in so many seconds: late LATE after that, and after what it has
-        lately waited for a CPU. Infinity: never.
-        """
+        """The loop's next heartbeat is due in so many seconds: late LATE after that. Infinity: never."""
         if self._thread is None:
             return
         now = time.monotonic_ns()
@@ -130,12 +122,9 @@ class Rescue:
             self._overdue = now + int(LONG * 1e9)
             self._alarm.set(LONG)
             return
-        before, self._waited = self._waited, self._waits.so_far()
-        if (since := now - self._expected_at) > int(TELLING * 1e9):
-            self._lately = int(SILENT * 1e9) * min(self._waited - before, since) // since
-        self._expected_at = now
-        self._overdue = now + int((seconds + LATE) * 1e9) + self._lately
-        self._alarm.set((self._overdue - now) / 1e9)
+        self._waited = self._waits.so_far()
+        self._overdue = now + int((seconds + LATE) * 1e9)
+        self._alarm.set(seconds + LATE)
 
     def end(self) -> None:
         """Rescue nobody any more; once or often, in the loop's thread. What has been sent stays so."""
@@ -164,7 +153,7 @@ class Rescue:
             waited = min(self._waits.so_far() - self._waited, int(ALLOWANCE * 1e9))
             silent_at = max(overdue, done[0] + waited + int(SILENT * 1e9))
             if now < silent_at:
-                self._alarm.set(foreseen(silent_at - now, waited, now - self._expected_at) / 1e9)
+                self._alarm.set((silent_at - now) / 1e9)
                 # If the loop has set it meanwhile, ours may have taken the place of what rings sooner.
                 if self._overdue == overdue:
                     self._alarm.wait()
@@ -301,17 +290,6 @@ class Waits:
         """Look no more."""
         for fd in self.descriptors():
             os.close(fd)
-
-
-def foreseen(left: int, waited: int, since: int) -> int:
-    """Until a loop that is to be silent for another `left` will have been, if it goes on waiting for a CPU as
-    it has: `waited` of the time `since` it was heard of. At most LOOK is added, for who waits meanwhile.
-    Nanoseconds.
-
-    To look as soon as it could be, and to forgive what it has waited, would be to look ever sooner.
-    """
-    most = min(int(LOOK * 1e9), int(ALLOWANCE * 1e9) - waited)
-    return left + min(most, left * waited // max(1, since - waited))
 
 
 def turning(scoreboard: Scoreboard, slot: int) -> bool:

@@ -19,7 +19,7 @@ from reuseport.scoreboard import Desk, Scoreboard
 from reuseport.worker import rescue
 from reuseport.worker.meter import Meter
 from reuseport.worker.passing import RESCUED, claim, pass_on
-from reuseport.worker.rescue import FRESH, SCHEDSTAT, Rescue, Waits, foreseen, turning
+from reuseport.worker.rescue import FRESH, SCHEDSTAT, Rescue, Waits, turning
 from tests.worker.served import PATIENCE, Served, request
 
 Factory = Callable[[], asyncio.AbstractEventLoop]
@@ -297,52 +297,6 @@ def test_whatever_the_switch_interval_each_is_answered_once(factory: Factory, in
             assert answered(blocker)
     finally:
         sys.setswitchinterval(before)
-
-
-def test_who_has_waited_for_a_cpu_is_late_so_much_later(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    figures = tmp_path / "figures"
-    monkeypatch.setattr(rescue, "SCHEDSTAT", str(figures))
-    now = 5_000_000_000
-    monkeypatch.setattr(time, "monotonic_ns", lambda: now)
-    figures.write_text("0 0 0\n", encoding="ascii")
-
-    async def nothing(scope: Any, receive: Any, send: Any) -> None: ...
-
-    async def play() -> list[int]:
-        nonlocal now
-        late: list[int] = []
-        receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        async with Served(nothing, "httptools", interface="asgi3") as served:
-            with receiving:
-                one = Rescue(sending.detach(), served.state, served.desk, lambda: False)
-                one.start(asyncio.get_running_loop())
-                for waited in (0, 20_000_000, 20_000_000, 90_000_000):
-                    now += 40_000_000
-                    figures.write_text(f"0 {waited} 0\n", encoding="ascii")
-                    one.expect(1000.0)
-                    late.append(one._overdue - one._expected_at - 1_000_020_000_000)
-                one.end()
-        return late
-
-    assert asyncio.run(play()) == [0, 15_000_000, 0, 30_000_000], "as lately, up to SILENT"
-
-
-@pytest.mark.parametrize(
-    ("waited", "since", "more"),
-    [
-        pytest.param(0, 30, 0, id="a CPU of its own"),
-        pytest.param(6, 30, 2.5, id="most of one"),
-        pytest.param(15, 30, 10, id="half of one"),
-        pytest.param(30, 30, 10, id="none at all"),
-        pytest.param(95, 130, 5, id="as long as it is forgiven"),
-        pytest.param(100, 130, 0, id="nothing is forgiven any more"),
-    ],
-)
-def test_who_waits_for_a_cpu_is_looked_at_later(waited: int, since: int, more: float) -> None:
-    ms = 1_000_000
-    assert foreseen(10 * ms, waited * ms, since * ms) == (10 + more) * ms
 
 
 def test_siblings_that_turn_are_help() -> None:
