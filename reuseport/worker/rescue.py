@@ -178,7 +178,7 @@ class Rescue:
                 if alarm in ready and not self._over(done):
                     self._alarm.set(LONG)  # nobody reads it here
                 asking = {fd: connection for fd, connection in idle.items() if fd in ready}
-                if not asking:
+                if not asking or self._over(done):
                     continue
                 settled = self._rescue(asking)
                 for fd in settled:

@@ -250,6 +250,41 @@ def test_while_nobody_asks_it_sleeps(factory: Factory, monkeypatch: pytest.Monke
 
 
 @both_loops
+def test_who_asks_when_the_loop_has_just_answered_waits_for_it(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop is busy now and no more blocked: it may answer all in one turn."""
+    with Scene(factory) as scene:
+        stood_in, again = threading.Event(), threading.Event()
+        over, idle_ones = Rescue._over, Rescue._idle_ones
+
+        def listed(self: Rescue) -> Any:
+            stood_in.set()
+            return idle_ones(self)
+
+        def looked(self: Rescue, done: tuple[int, int]) -> bool:
+            found = over(self, done)
+            if found:
+                again.set()
+            return found
+
+        monkeypatch.setattr(Rescue, "_idle_ones", listed)
+        [client] = scene.kept()
+        scene.block()
+        assert stood_in.wait(PATIENCE)
+        monkeypatch.setattr(Rescue, "_over", looked)
+        monkeypatch.setattr(rescue, "SILENT", PATIENCE)
+        # As an answer within the turn does, which sets no alarm.
+        scene.served.desk[Desk.HEARTBEAT] = time.monotonic_ns()
+        client.sendall(request())
+        assert again.wait(PATIENCE)
+        assert scene.nobody_comes()
+        scene.released.set()
+        assert answered(client)
+        assert scene.served.desk[Desk.RESCUED] == 0
+
+
+@both_loops
 def test_a_full_inbox_leaves_them_where_they_are(factory: Factory) -> None:
     with Scene(factory) as scene:
         [client] = scene.kept()
