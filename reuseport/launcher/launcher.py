@@ -96,7 +96,7 @@ class Launcher:
         """For visitors' tasks and transports."""
         self._loop = GuardedLoop(self._bare_loop, self._on_failure)
         self._molds = Molds(self._loop, settings, identity, first)
-        self._workforce = Workforce(self._loop, self._molds, self.totals, self.chronicle, self.feed)
+        self._workforce = Workforce(self._loop, self._molds, self.totals, self.chronicle, self.feed, identity)
         self.processes = self._workforce.processes
         self.relief = Relief(
             self._loop, self.supervisor, self.processes, self.readings, self.feed, self._stir

@@ -17,6 +17,7 @@ from reuseport.channel import PeerGoneError
 from reuseport.launcher.deciding import events as ev
 from reuseport.launcher.deciding.events import Event
 from reuseport.launcher.guarded import GuardedLoop
+from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.molds import Molds
 from reuseport.launcher.process import MOST_MESSAGES, MOST_PER_SECOND, Process
 from reuseport.launcher.telling import exits, multiprocess
@@ -42,6 +43,7 @@ class Workforce:
         totals: Totals,
         chronicle: Chronicle,
         feed: Callable[[Event], None],
+        identity: Identity | None,
     ) -> None:
         self.processes: dict[int, Process] = {}
         self._loop = loop
@@ -49,6 +51,7 @@ class Workforce:
         self._totals = totals
         self._chronicle = chronicle
         self._feed = feed
+        self._identity = identity
         self._oom_kills = exits.oom_kills()
         self.others: Callable[[], Mapping[int, Callable[[], None]]] = dict
         """Other children that are no strays, and what is to be done when one is found dead."""
@@ -150,7 +153,7 @@ class Workforce:
         process.close()
         # What is only counted and told must not keep the exit from being acted on.
         self._loop.attempt(partial(self._totals.leave, process.spawn.slot, process.spawn.desk))
-        self._loop.attempt(partial(multiprocess.mark_dead, os.environ, process.pid))
+        self._loop.attempt(partial(multiprocess.mark_dead, os.environ, process.pid, self._identity))
         self._loop.attempt(partial(self._chronicle.gone, status))
 
     def _explain(self, process: Process, status: int | None) -> str:

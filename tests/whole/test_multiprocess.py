@@ -121,3 +121,36 @@ def test_a_directory_that_is_closed_to_the_user(launch: Launch, shared_path: Pat
     server = launch(*QUIET, "--user", "nobody", env=environment, wrapper=reachable())
     assert server.wait() == 2
     server.wait_for(rf"nobody .* may not write PROMETHEUS_MULTIPROC_DIR {shared_path}: let that user")
+
+
+def test_a_directory_that_leads_elsewhere_has_nothing_of_others_removed(
+    launch: Launch, shared_path: Path
+) -> None:
+    """Its owner has put a link in its place: to files that only we could remove."""
+    others = shared_path / "others"
+    others.mkdir()
+    (others / "counter_1.db").touch()
+    (others / "gauge_livesum_1.db").touch()
+    (shared_path / "figures").symlink_to(others)
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(shared_path / "figures")}
+    server = launch(*QUIET, "--user", "nobody", env=environment, wrapper=reachable())
+    assert server.wait() == 2
+    server.wait_for("nobody .* may not write PROMETHEUS_MULTIPROC_DIR .*: let that user")
+    assert len(list(others.iterdir())) == 2
+
+
+def test_a_directory_that_comes_to_lead_elsewhere(launch: Launch, shared_path: Path) -> None:
+    directory, others = shared_path / "figures", shared_path / "others"
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    server = launch(*QUIET, "--user", "nobody", env=environment, wrapper=reachable()).ready(2)
+    doomed = server.workers()[0]
+    directory.rename(shared_path / "away")
+    others.mkdir()
+    others.chmod(0o1777)  # all may make files there, and remove their own
+    gauge = others / f"gauge_livesum_{doomed}.db"
+    gauge.touch()
+    directory.symlink_to(others)
+    os.kill(doomed, signal.SIGKILL)
+    server.wait_for(f"a gauge of pid {doomed} goes on without it: .*Operation not permitted")
+    assert gauge.exists()
+    assert server.stop() == 0

@@ -3,6 +3,9 @@
 A file for each worker and kind of metric, named by pid; whichever worker is asked adds all files up. The
 library leaves to whoever runs the workers what none of them can do: to begin with an empty directory, and to
 take away what was true of a worker only while it lived. It is not imported for that.
+
+The directory is the workers' user's, and so may be what lies there, or where its name leads: files are
+removed as that user.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reuseport.errors import ConfigurationError
+from reuseport.launcher.host.acting import acting_as
 from reuseport.launcher.host.identity import Identity, Need, require_access
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -40,24 +44,29 @@ def prepare(environment: Mapping[str, str], identity: Identity | None) -> None:
     try:
         if not directory.is_dir():
             _make(directory, identity)
-        found = [path for path in directory.iterdir() if path.suffix == ".db"]
-        # The library would take any file of this ending for one of its own; we do not delete it for that.
-        if strange := [path.name for path in found if not _WRITTEN.fullmatch(path.name)]:
-            raise ConfigurationError(
-                f"{VARIABLE} {directory} holds {strange[0]}, which prometheus_client did not write: name a"
-                " directory that nothing else uses"
-            )
-        for path in found:
-            path.unlink()
+        if identity is not None:
+            require_access(identity, [Need(VARIABLE, str(directory), os.R_OK | os.W_OK | os.X_OK)])
+        with acting_as(identity):
+            _empty(directory)
     except OSError as error:
         raise ConfigurationError(
             f"{VARIABLE} {directory} cannot be used: {error.filename}: {error.strerror}; name a directory"
             " that workers may write to, or one that can be made"
         ) from error
-    if identity is not None:
-        require_access(identity, [Need(VARIABLE, str(directory), os.W_OK | os.X_OK)])
-    elif not os.access(directory, os.W_OK | os.X_OK):
+    if identity is None and not os.access(directory, os.W_OK | os.X_OK):
         raise ConfigurationError(f"{VARIABLE} {directory} cannot be written to: let us, or name another")
+
+
+def _empty(directory: Path) -> None:
+    found = [path for path in directory.iterdir() if path.suffix == ".db"]
+    # The library would take any file of this ending for one of its own; we do not delete it for that.
+    if strange := [path.name for path in found if not _WRITTEN.fullmatch(path.name)]:
+        raise ConfigurationError(
+            f"{VARIABLE} {directory} holds {strange[0]}, which prometheus_client did not write: name a"
+            " directory that nothing else uses"
+        )
+    for path in found:
+        path.unlink()
 
 
 def _make(directory: Path, identity: Identity | None) -> None:
@@ -71,12 +80,13 @@ def _make(directory: Path, identity: Identity | None) -> None:
             os.close(fd)
 
 
-def mark_dead(environment: Mapping[str, str], pid: int) -> None:
+def mark_dead(environment: Mapping[str, str], pid: int, identity: Identity | None) -> None:
     """A worker is gone: so is what was true while it lived. What it has counted stays."""
     if not environment.get(VARIABLE):
         return
     try:
-        for kind in LIVE:
-            Path(environment[VARIABLE], f"gauge_{kind}_{pid}.db").unlink(missing_ok=True)
+        with acting_as(identity):
+            for kind in LIVE:
+                Path(environment[VARIABLE], f"gauge_{kind}_{pid}.db").unlink(missing_ok=True)
     except OSError as error:
         log.warning("a gauge of pid %d goes on without it: %s", pid, error)
