@@ -77,9 +77,9 @@ def test_the_dead_leave_what_they_counted(tmp_path: Path) -> None:
         for pid in (17, 117, 1):
             (tmp_path / f"{kind}_{pid}.db").touch()
     before = content(tmp_path)
-    mark_dead(named(tmp_path), 17)
+    mark_dead(named(tmp_path), 17, None)
     assert before - content(tmp_path) == {f"gauge_{kind}_17.db" for kind in LIVE}
-    mark_dead(named(tmp_path), 17)
+    mark_dead(named(tmp_path), 17, None)
     # As the library itself does it.
     theirs.mark_process_dead(117, str(tmp_path))  # type: ignore[no-untyped-call]
     ours = {name.replace("117", "17") for name in before - content(tmp_path) if "117" in name}
@@ -87,10 +87,10 @@ def test_the_dead_leave_what_they_counted(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_has_gone_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    mark_dead(named(tmp_path / "gone"), 17)
+    mark_dead(named(tmp_path / "gone"), 17, None)
     assert caplog.text == ""
     (tmp_path / "file").touch()
-    mark_dead(named(tmp_path / "file"), 17)
+    mark_dead(named(tmp_path / "file"), 17, None)
     assert "a gauge of pid 17 goes on without it" in caplog.text
 
 
@@ -100,12 +100,12 @@ def test_nobody_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environme
     (tmp_path / "counter_1.db").touch()
     (tmp_path / "gauge_liveall_1.db").touch()
     prepare(environment, None)
-    mark_dead(environment, 1)
+    mark_dead(environment, 1, None)
     assert content(tmp_path) == {"counter_1.db", "gauge_liveall_1.db"}
 
 
 def test_our_own_metrics_leave_no_file_there(tmp_path: Path) -> None:
-    """The launcher has the variable, too, and uses the same library."""
+    """The launcher has the variable, too."""
     code = (
         "from reuseport.admin.metrics import exposition\n"
         "from tests.admin.statuses import status\n"
@@ -121,7 +121,7 @@ def test_the_library_is_not_imported_for_it(tmp_path: Path) -> None:
         "import os, sys\n"
         "from reuseport.launcher import launcher\nfrom reuseport.launcher.telling import multiprocess\n"
         "multiprocess.prepare(os.environ, None)\n"
-        "multiprocess.mark_dead(os.environ, 1)\n"
+        "multiprocess.mark_dead(os.environ, 1, None)\n"
         "assert 'prometheus_client' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], env=named(tmp_path), check=True)
