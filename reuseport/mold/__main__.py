@@ -11,6 +11,7 @@ random state (random.py seeds itself anew after a fork), the command line.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import select
@@ -44,6 +45,12 @@ def main() -> int:
     gc.disable()
     arguments, end = tied(sys.argv[1:])
     _lay_down_capabilities()
+    with end:
+        return _cast_workers(arguments, end)
+
+
+def _cast_workers(arguments: argparse.Namespace, end: socket.socket) -> int:
+    """At each order, until the launcher closes its end; what a worker returns in that."""
     agreement = _import_and_be_told(end) if arguments.agreement == LATER else arguments.agreement
     channel = Channel(end, TO_MOLD)
     if (why := objection(agreement)) is not None:

@@ -76,7 +76,7 @@ def test_an_import_that_fails_inside_the_application_is_the_applications(tmp_pat
 def test_a_missing_application_is_a_mistake_and_2(tmp_path: Path) -> None:
     code, stdout, stderr = check("nosuch:app", cwd=tmp_path)
     assert (code, stdout) == (2, "")
-    assert stderr.startswith("Error: APP 'nosuch:app': there is no module 'nosuch'; check the name")
+    assert stderr.startswith("Error: APP 'nosuch:app': there is no module 'nosuch', neither in ")
     assert stderr.count("\n") == 1
 
 
