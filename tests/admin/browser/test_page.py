@@ -121,6 +121,7 @@ def test_a_wrong_token_opens_nothing_and_is_not_kept(server: Launched, watch: Wa
     page.get_by_label("Token").fill(TOKEN)
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Reload…")).to_be_visible()
+    page.wait_for_function("token.value === ''")  # the dialog tells later that it was closed
     kept = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, token.value])"
     assert TOKEN not in page.evaluate(kept)
     page.get_by_role("button", name="Lock", exact=True).click()
