@@ -26,6 +26,9 @@ with contextlib.suppress(ModuleNotFoundError):  # the environments of tests/appl
 PATIENCE = 60.0
 """Seconds to wait for any event: generous, for a loaded machine; a test that passes never needs it."""
 
+MOMENT = 5.0
+"""Seconds in which what is about to end has ended."""
+
 MOLD = {name: value for name, value in os.environ.items() if name == "REUSEPORT_MOLD"}
 """Of all settings in our own environment the one that holds for tests: REUSEPORT_MOLD=false scripts/test has
 every worker executed. The others would change what is tested."""
@@ -243,11 +246,11 @@ def end(server: Launched) -> str | None:
             wrong = f"the launcher did not end by SIGQUIT: {psutil.Process(server.pid)}"
             server.popen.kill()
             server.popen.wait()
-    if server.at_once is not signal.SIGQUIT:
-        # The resource tracker of uvicorn's workers ends a moment after them all.
-        deadline = time.monotonic() + PATIENCE
-        while survivors(server.pid) and time.monotonic() < deadline:
-            time.sleep(0.01)
+    # What an application has started for itself, and the resource tracker of uvicorn's workers, ends a moment
+    # after them all: when it reads the end of a pipe.
+    deadline = time.monotonic() + (MOMENT if server.at_once is signal.SIGQUIT else PATIENCE)
+    while survivors(server.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
     left = survivors(server.pid)
     if left and wrong is None:
         # Described before they are killed: what they are like afterwards explains nothing.

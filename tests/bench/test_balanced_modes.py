@@ -50,7 +50,8 @@ MODES = pytest.mark.parametrize("entry", [PLAIN, SHARED, MASTER, BLIND], ids=lam
 @MODES
 def test_every_worker_answers(entry: Entry) -> None:
     with started(entry, 2) as one:
-        assert met(one) == set(one.workers())
+        # A shared listener may leave all to one of them, if the other is not scheduled for a moment.
+        until(lambda: met(one) == set(one.workers()), "an answer of each")
 
 
 def test_single_is_one() -> None:

@@ -137,7 +137,7 @@ def test_one_that_fails_leaves_everything_as_it_is(launch: Launch, tmp_path: Pat
 def test_one_that_cannot_be_executed_says_so(launch: Launch, command: str, words: str) -> None:
     server = launch("hooked:app", "--before-reload", command).ready(1)
     assert "exited with status 127" in reload(server).stderr
-    assert server.count(words) == 1
+    wait_until(lambda: server.count(words) == 1)
 
 
 def test_one_that_takes_too_long_is_ended_with_all_it_has_started(launch: Launch, tmp_path: Path) -> None:
