@@ -112,7 +112,7 @@ def test_the_applications_own_handler_is_called_once_and_cannot_cut_a_request_of
     assert stream.rest() == b"bye"
     stream.close()
     settled(server, 1)
-    assert server.count("heard in slot 0") == 1
+    wait_until(lambda: server.count("heard in slot 0") == 1)
     assert server.stop() == 0
     assert server.count("heard in slot 0") == 2
 
@@ -124,7 +124,7 @@ def test_a_worker_that_is_sent_sigterm_tells_a_chained_handler_once(launch: Laun
     assert stream.rest() == b"bye"
     stream.close()
     settled(server, 1)
-    assert server.count("heard in slot 0") == 1
+    wait_until(lambda: server.count("heard in slot 0") == 1)
     assert server.stop() == 0
 
 

@@ -121,7 +121,7 @@ def test_a_copy_of_the_launcher_keeps_nothing_open(launch: Launch, interpreter: 
         server.signal(signal.SIGKILL)
         wait_until(lambda: not any(map(lives, workers)), lambda: server.output)
     wait_until(lambda: not lives(copy))
-    assert server.count("slot 0: the launcher is gone: draining") == 1
+    wait_until(lambda: server.count("slot 0: the launcher is gone: draining") == 1)
 
 
 @pytest.mark.parametrize("mold", ["--mold", "--no-mold"])

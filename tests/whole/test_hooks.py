@@ -197,13 +197,13 @@ def test_what_it_prints_is_bounded_and_only_shown(launch: Launch, tmp_path: Path
     before = script(tmp_path, r"printf '\033[2Jcursor\n'; yes | head -n 100000; printf 'no end of line'")
     server = launch("hooked:app", "--before-reload", before).ready(1)
     assert reload(server).returncode == 0
-    assert 990 < server.count("before the reload: y$") < 1001
+    wait_until(lambda: 990 < server.count("before the reload: y$") < 1001)
     assert server.count(r"before the reload: \\x1b\[2Jcursor") == 1
-    assert server.count("more than 1000 lines, which are left out") == 1
+    wait_until(lambda: server.count("more than 1000 lines, which are left out") == 1)
 
 
 def test_it_runs_as_the_workers_user(launch: Launch) -> None:
     flags = ("--user", "nobody", "--before-reload", "id -un")
     server = launch("hooked:app", *flags, wrapper=reachable()).ready(1)
     assert reload(server).returncode == 0
-    assert server.count("before the reload: nobody") == 1
+    wait_until(lambda: server.count("before the reload: nobody") == 1)

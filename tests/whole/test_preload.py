@@ -109,7 +109,7 @@ def test_a_flag_without_a_value_takes_none_from_the_next_word(launch: Launch, sh
 def test_a_factory_is_called_once(launch: Launch, shop: Shop) -> None:
     shop.write("def make():\n    print('made', flush=True)\n    return app\n")
     server = launch("shop:make", "--factory", "--app-dir", str(shop.directory), "-w", "2", *PRELOAD).ready(2)
-    assert server.count("^made") == 1
+    wait_until(lambda: server.count("^made") == 1)
     asked(server)
     assert server.stop() == 0
 
