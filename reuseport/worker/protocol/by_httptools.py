@@ -29,7 +29,8 @@ from reuseport.worker.protocol.state import State
 
 SLASH, HASH = b"/#"
 CODED = b"transfer-encoding"
-NOTED = FORWARDED | {b"expect", b"connection", CODED}  # they mean something to us
+NOTED = FORWARDED | {b"expect", b"connection", CODED}
+"""Headers that mean something to us."""
 CONNECTION = [b"connection"]
 """Nothing but what the parser heeds."""
 METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
@@ -205,10 +206,10 @@ class TransferableHttpTools(Bearing, Flow, Parting):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if not self._decline(data, upgrade):
+            if not decline(self, data, upgrade):
                 return
         except httptools.HttpParserError:
-            self._refuse_what_is_none()
+            self.refuse_what_is_none()
             return
         cycle = self.begun
         if cycle is None or len(data) > self.brief:
@@ -222,27 +223,11 @@ class TransferableHttpTools(Bearing, Flow, Parting):
         cycle.task = task = self.create_task(cycle.run())
         cycle.begun = self._ask(task) if self.newcomer else self.tasks.begin(task)
 
-    def _decline(self, data: bytes, upgrade: httptools.HttpParserUpgrade) -> bool:
-        """Whether this is still a connection of ours: WebSockets have their own."""
-        at: int | None = upgrade.args[0]
-        while at is not None:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
-                return False
-            self._unsupported_upgrade_warning()
-            data, at = data[at:], None
-            try:
-                decline(self, data)
-            except httptools.HttpParserUpgrade as another:
-                at = another.args[0]
-            except httptools.HttpParserError:
-                self._refuse_what_is_none()
-                return False
-        return True
-
-    def _refuse_what_is_none(self) -> None:
+    def refuse_what_is_none(self) -> None:
+        """What has come is no request."""
         self.begun = None
-        self.logger.warning(message := "Invalid HTTP request received.")
+        message = "Invalid HTTP request received."
+        self.logger.warning(message)
         self.send_400_response(message)
 
     def on_message_begin(self) -> None:

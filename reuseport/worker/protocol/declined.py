@@ -42,11 +42,30 @@ class Behind:
         self._connection.on_message_complete()
 
 
-def decline(connection: Any, rest: bytes) -> None:
-    """Read what has come behind the head of a request whose upgrade is not to be.
+def decline(connection: Any, data: bytes, upgrade: httptools.HttpParserUpgrade) -> bool:
+    """Read on where a request has asked for another protocol within `data`, and where others do behind it.
 
-    Raises as httptools' parsers, HttpParserUpgrade for the next one that asks for it.
+    Whether this is still a connection of ours: WebSockets have their own, and what is no request has none.
     """
+    at: int | None = upgrade.args[0]
+    while at is not None:
+        if connection._should_upgrade():
+            connection.handle_websocket_upgrade()
+            return False
+        connection._unsupported_upgrade_warning()
+        data, at = data[at:], None
+        try:
+            _read_on(connection, data)
+        except httptools.HttpParserUpgrade as another:
+            at = another.args[0]
+        except httptools.HttpParserError:
+            connection.refuse_what_is_none()
+            return False
+    return True
+
+
+def _read_on(connection: Any, rest: bytes) -> None:
+    """What has come behind the head of a request whose upgrade is not to be. Raises as httptools' parsers."""
     framing = [field for field in connection.headers if field[0] in FRAMING]
     if not framing:
         connection.parser.feed_data(rest)
