@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 NOT_EXECUTED = 3
 """The exit status then: a worker's that never became ready."""
 
+HIGHEST_PID = 4_194_304
+"""PID_MAX_LIMIT, include/linux/threads.h."""
+
 _MAX_ARG_STRLEN = 32 * 4096
 """Bytes of a variable of the environment at most, with its name and the zero (execve(2))."""
 
@@ -107,6 +110,22 @@ class Execution:
         """Close the pidfd."""
         self.closed = True
         os.close(self.pidfd)
+
+
+def is_child(pid: int) -> bool:
+    """Of ours, alive or not reaped yet (wait(2)). Of any number."""
+    if not 0 < pid <= HIGHEST_PID:
+        return False
+    try:
+        has_ended(pid)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child of ours has, which is not reaped by that. Raises ChildProcessError: it is none."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def refuse_what_does_not_fit(settings: Settings) -> None:

@@ -22,7 +22,6 @@ Owns each mold's process and channel, and of each expected worker what `Expected
 from __future__ import annotations
 
 import logging
-import os
 import select
 import signal
 from collections.abc import Callable, Collection, Container
@@ -32,8 +31,9 @@ from typing import Protocol
 from reuseport.channel import PeerGoneError
 from reuseport.kernel.subreaper import adopt_orphans
 from reuseport.launcher.deciding.events import Spawn
-from reuseport.launcher.execution import Execution
+from reuseport.launcher.execution import Execution, has_ended, is_child
 from reuseport.launcher.guarded import GuardedLoop
+from reuseport.launcher.headstart import MOMENT
 from reuseport.launcher.host.identity import Identity
 from reuseport.launcher.mold import Mold
 from reuseport.launcher.process import Expected, Process
@@ -45,14 +45,10 @@ PREPARING = 30.0
 """Seconds in which a mold is to have imported everything, and to have answered its first orders."""
 BIRTH = 5.0
 """Seconds in which it then is to answer an order, which takes it some milliseconds."""
-MOMENT = 1.0
-"""Seconds in which one that was sent SIGKILL is gone, unless the kernel holds it."""
 PAUSES = (1.0, 5.0, 30.0)
 """Seconds after which a mold that is gone is followed by another, the first time, the second, and so on."""
 FOREVER = 1e8
 """Seconds."""
-HIGHEST_PID = 4_194_304
-"""PID_MAX_LIMIT, include/linux/threads.h."""
 
 log = logging.getLogger("reuseport")
 
@@ -356,11 +352,11 @@ class Molds:
     def _bear(self, mold: Mold, worker: int, pid: int) -> None:
         if worker not in mold.expected:
             return  # it was forgotten, and reads the end of file
-        if pid in self.pids() or self._workforce.has(pid) or not _is_child(pid):
+        if pid in self.pids() or self._workforce.has(pid) or not is_child(pid):
             self._condemn(mold, f"it says that worker {worker} is pid {pid}, which it is not")
             return
         if (who := mold.expected[worker][0].who()) != pid:
-            if who is None and _has_ended(pid):
+            if who is None and has_ended(pid):
                 self._instead(mold, worker)  # before it could say so
             else:
                 self._condemn(mold, f"it says that worker {worker} is pid {pid}, which does not say so")
@@ -383,19 +379,3 @@ class Molds:
         mold.channel.flush()
         if not mold.channel.waiting:
             self._loop.remove_writer(mold.channel.fileno())
-
-
-def _is_child(pid: int) -> bool:
-    """Of ours, alive or not reaped yet (wait(2))."""
-    if not 0 < pid <= HIGHEST_PID:
-        return False
-    try:
-        _has_ended(pid)
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _has_ended(pid: int) -> bool:
-    """A child of ours. Raises ChildProcessError."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
