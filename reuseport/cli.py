@@ -78,9 +78,8 @@ class _Application(click.ParamType):  # type: ignore[type-arg]  # as above
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if is_word(value):
-            meant = words()[
-                value
-            ]  # with its settings: click keeps the first --help option that it is asked for
+            meant = words()[value]
+            # With its settings, for click keeps the first --help option that it is asked for.
             pieces = meant.collect_usage_pieces(click.Context(meant, **meant.context_settings))
             arguments = " ".join([*pieces[1:], "[flags]"])  # without its [OPTIONS]
             self.fail(f"the command comes first: reuseport {value} {arguments}", param, ctx)
