@@ -21,6 +21,9 @@ VARIABLE = "REUSEPORT_SURROUNDINGS"
 BACK = "REUSEPORT_BACK"
 """The descriptor of the directory to go back to, for a process that is executed in another one."""
 
+LATER = "later"
+"""Instead of an agreement, for a mold that begins before there is one: it comes as the first packet."""
+
 AGAIN = "REUSEPORT_BEGUN_AGAIN"
 """What a program that executes itself once more hands over: what it was given, and PYTHONPATH."""
 

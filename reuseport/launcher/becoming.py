@@ -18,6 +18,10 @@ from reuseport.signals import HEARD
 # Of a process, at most: fs.nr_open (Documentation/admin-guide/sysctl/fs.rst), unless somebody has raised it.
 _MOST_DESCRIPTORS = 1024 * 1024
 
+NOT_EXECUTED = 3
+"""The exit status of a copy that could not be: a worker's that never became ready. It is told of like the end
+of any mold, and workers are executed instead."""
+
 _NOT_FOR_WORKERS = (
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",

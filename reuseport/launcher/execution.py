@@ -24,6 +24,7 @@ from reuseport.agreement import AGREEMENT
 from reuseport.channel import Channel
 from reuseport.errors import ConfigurationError
 from reuseport.launcher.becoming import (
+    NOT_EXECUTED,
     aside,
     command_of,
     copied,
@@ -38,8 +39,6 @@ from reuseport.signals import GLANCE_SIGNAL, GROUP_SIGNALS, STACKS_SIGNAL
 if TYPE_CHECKING:
     from reuseport.launcher.host.identity import Identity
 
-NOT_EXECUTED = 3
-"""The exit status then: a worker's that never became ready."""
 
 HIGHEST_PID = 4_194_304
 """PID_MAX_LIMIT, include/linux/threads.h."""

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from reuseport import surroundings
 from reuseport.launcher.becoming import (
+    NOT_EXECUTED,
     aside,
     command_of,
     copied,
@@ -30,10 +31,6 @@ from reuseport.launcher.becoming import (
 from reuseport.signals import GLANCE_SIGNAL, GROUP_SIGNALS, HEARD, STACKS_SIGNAL
 
 FIRST_GENERATION = 1
-LATER = "later"
-"""Instead of an agreement, for the mold (mold/__main__.py)."""
-NOT_EXECUTED = 3
-"""The exit status then. It is told of like the end of any mold, and workers are executed instead."""
 
 _DOES_WITHOUT = ("--no-mold", "-u", "--user", "-g", "--group", "-h", "--help", "--version")
 """What a word begins with that asks for no mold, or for one that is not executed yet."""
@@ -116,7 +113,7 @@ def _become(end: _socket.socket, held: Set[int]) -> None:
         variables = {**worker_environment(os.environ), **surroundings.given.encoded()}
         variables["REUSEPORT_GENERATION"] = str(FIRST_GENERATION)
         # This imports, and may: there is no other thread yet (surroundings.begin_alone).
-        command = command_of("reuseport.mold", LATER, end.fileno(), os.getppid())
+        command = command_of("reuseport.mold", surroundings.LATER, end.fileno(), os.getppid())
         os.execve(command[0], command, aside(variables))  # noqa: S606 - our own interpreter
     except OSError:
         pass  # it is executed again, or its workers are, and whatever is wrong is told then

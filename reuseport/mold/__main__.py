@@ -21,6 +21,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from reuseport import surroundings
 from reuseport.agreement import AGREEMENT, objection
 from reuseport.channel import Channel, PeerGoneError, give_room
 from reuseport.errors import ConfigurationError
@@ -35,9 +36,6 @@ from reuseport.worker.begin import NOT_BEGUN, begin_forked, tied
 if TYPE_CHECKING:
     from reuseport.worker.readied import Readied
 
-LATER = "later"
-"""Instead of an agreement: it comes as the first packet."""
-
 
 def main() -> int:
     """Run one mold; in each process that it forks, one worker."""
@@ -51,7 +49,7 @@ def main() -> int:
 
 def _cast_workers(arguments: argparse.Namespace, end: socket.socket) -> int:
     """At each order, until the launcher closes its end; what a worker returns in that."""
-    agreement = _import_and_be_told(end) if arguments.agreement == LATER else arguments.agreement
+    agreement = _import_and_be_told(end) if arguments.agreement == surroundings.LATER else arguments.agreement
     channel = Channel(end, TO_MOLD)
     if (why := objection(agreement)) is not None:
         channel.send(Failed("operator", why))
